@@ -1,0 +1,103 @@
+# `make` alone lists the targets. Two environments: .venv has the checkout itself (editable) and the
+# tools; .venv-demo has what a user gets, the wheel, so that the demo also proves the packaging.
+
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+
+VENV := .venv
+DEMO := .venv-demo
+# Errors only (quiet twice): a pip that is configured with several indexes warns once per package.
+PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
+
+BUILD_INPUTS := pyproject.toml hatch_build.py constraints.txt
+# $(1): directories; those that are not there yet count as empty.
+files = $(shell find $(1) \( -name node_modules -o -name __pycache__ -o -path dashboard/dist \) \
+	-prune -o -type f -print 2>/dev/null)
+PAGE_SOURCES := $(call files,dashboard)
+PACKAGE_SOURCES := $(call files,crosschat hooks bench)
+TYPED := $(wildcard crosschat tests bench hooks hatch_build.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test run lint format dist bench clean need-git
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.installed ## make .venv: the checkout and its development tools
+
+# The safe path keeps every Python of the demo from importing the checkout instead of the wheel.
+demo: $(DEMO)/.installed ## install the wheel into .venv-demo and watch two sessions finish a task
+	@PYTHONSAFEPATH=1 $(DEMO)/bin/crosschat demo $(ARGS)
+
+test: need-git lint ## lint, then run the whole test suite (ARGS='-k name' for a part of it)
+	@$(VENV)/bin/python -m pytest -n $(JOBS) $(ARGS)
+
+run: setup ## leave a hub running on the real data directory
+	@$(VENV)/bin/crosschat start --stay $(ARGS)
+
+lint: setup ## ruff and mypy, without changing a file
+	@$(VENV)/bin/python -m ruff check --quiet .
+	@$(VENV)/bin/python -m ruff format --quiet --check .
+	@$(VENV)/bin/python -m mypy $(TYPED)
+
+format: setup ## let ruff format the code and repair what it can
+	@$(VENV)/bin/python -m ruff check --fix .
+	@$(VENV)/bin/python -m ruff format .
+
+dist: setup ## build dist/: the sdist, and the wheel from it
+	@$(VENV)/bin/python -m build
+
+bench: setup ## run the benchmarks
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+clean: ## remove everything that make, the builds and the tools made here
+	rm -rf $(VENV) $(DEMO) dist dashboard/dist dashboard/node_modules
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The sources of the page count here too: the build of the editable installation makes the page.
+$(VENV)/.installed: $(BUILD_INPUTS) $(PAGE_SOURCES)
+	$(call make_environment,$(VENV))
+	@echo "installing the checkout and its tools into $(VENV) (a minute, the first time)"
+	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(DEMO)/.installed: $(BUILD_INPUTS) $(PAGE_SOURCES) $(PACKAGE_SOURCES)
+	$(call make_environment,$(DEMO))
+	@echo "installing the wheel into $(DEMO) (half a minute, the first time)"
+	@$(DEMO)/bin/python $(PIP_INSTALL) .
+	@touch $@
+
+# Make the environment $(1) with the first interpreter that is new enough and really runs: a version
+# manager's command may exist and refuse. An environment that works is kept.
+define make_environment
+@new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+if $(1)/bin/python -c "import pip; $$new_enough" 2>/dev/null; then exit 0; fi; \
+found= without_venv=; \
+for candidate in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c "$$new_enough" 2>/dev/null || continue; \
+	if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then found=$$candidate; break; fi; \
+	without_venv=$${without_venv:-$${candidate##*/}}; \
+done; \
+if [ -z "$$found" ] && [ -n "$$without_venv" ]; then \
+	echo "missing: the venv module of $$without_venv. Install it:" >&2; \
+	echo "  Debian, Ubuntu: sudo apt-get install $$without_venv-venv" >&2; \
+	echo "  macOS:          brew install python" >&2; \
+	exit 1; \
+elif [ -z "$$found" ]; then \
+	echo "missing: Python 3.11 or later. Install it, or name one with PYTHON=/path/to/python3:" >&2; \
+	echo "  Debian, Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
+	echo "  macOS:          brew install python" >&2; \
+	exit 1; \
+fi; \
+echo "making $(1) with $$("$$found" --version) ($$found)"; \
+rm -rf $(1) && "$$found" -m venv $(1)
+endef
+
+need-git:
+	@git --version >/dev/null 2>&1 || { \
+		echo "missing: git, which the tests use. Install it:" >&2; \
+		echo "  Debian, Ubuntu: sudo apt-get install git" >&2; \
+		echo "  macOS:          brew install git" >&2; \
+		exit 1; }

@@ -1,0 +1,1 @@
+"""CrossChat: a local hub through which Claude Code sessions talk and finish tasks together."""

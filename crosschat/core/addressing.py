@@ -1,0 +1,129 @@
+"""Who is meant by a text: mentions, and the audience that follows from them. Pure.
+
+A mention is the longest known name after an `@` that stands at the start of a word: the exact name, else the name
+in other case, else the one known agent whose name without its four-character suffix it is. What stands in code
+(between backticks), in an address (`x@here.com`) or before a slash (`@types/node`) is not a mention.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crosschat.core.ledger import Audience
+from crosschat.errors import Code, Refused
+from crosschat.model import USER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE: Final = "here"
+CANDIDATES_SHOWN: Final = 5
+_FENCE: Final = r"^[ ]{0,3}(?P<ticks>```+|~~~+).*?(?:^[ ]{0,3}(?P=ticks)[`~]*[ \t]*$|\Z)"
+_SPAN: Final = r"(?<!`)(?P<run>`+)(?!`).+?(?<!`)(?P=run)(?!`)"
+_CODE: Final = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
+# Not after a character that makes it part of a word, an address or a path; not before a slash and a name.
+_MENTION: Final = re.compile(r"(?<![\w.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/?\w)")
+_SUFFIX: Final = re.compile(r"-[0-9a-z]{4}$")
+
+
+@attrs.frozen
+class Mentions:
+    """What a text mentions: agents by id in the order of writing, and names that are nobody's.
+
+    `own`: the author's own name was written, which addresses nobody.
+    """
+
+    agents: tuple[str, ...] = ()
+    here: bool = False
+    user: bool = False
+    unresolved: tuple[str, ...] = ()
+
+    own: bool = False
+
+    @property
+    def any_resolved(self) -> bool:
+        return bool(self.agents) or self.here or self.user or self.own
+
+
+class Directory:
+    """Known names, resolvable in each of the three ways. Built anew when an agent joins or is renamed."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        """`names`: agent ids by name."""
+        self._exact = dict(names)
+        self._folded: dict[str, set[str]] = {}
+        self._base: dict[str, set[str]] = {}
+        for name, agent in names.items():
+            self._folded.setdefault(name.lower(), set()).add(agent)
+            self._base.setdefault(_SUFFIX.sub("", name).lower(), set()).add(agent)
+
+    def find(self, name: str) -> str | None:
+        """The one agent that `name` means, or None."""
+        if name in self._exact:
+            return self._exact[name]
+        for table in (self._folded, self._base):
+            found = table.get(name.lower(), set())
+            if len(found) == 1:
+                return next(iter(found))
+        return None
+
+    def candidates(self, name: str) -> list[str]:
+        """Known names somebody may have meant by `name`, best first."""
+        folded = {known.lower(): known for known in self._exact}
+        close = difflib.get_close_matches(name.lower(), folded, n=CANDIDATES_SHOWN, cutoff=0.5)
+        same_base = [known for known in self._exact if _SUFFIX.sub("", known).lower() == name.lower()]
+        return list(dict.fromkeys([*same_base, *(folded[match] for match in close)]))[:CANDIDATES_SHOWN]
+
+
+def find_mentions(text: str, directory: Directory, author: str) -> Mentions:
+    """The mentions in a message's text. Naming oneself ("@me here, ready") addresses nobody. Never raises."""
+    if "@" not in text:
+        return Mentions()
+    agents: list[str] = []
+    unresolved: list[str] = []
+    here = user = own = False
+    for match in _MENTION.finditer(_CODE.sub(" ", text)):
+        name = match[1].rstrip("._-")  # the end of a sentence; a name that ends so is found as it is
+        agent = directory.find(match[1]) or directory.find(name)
+        if name.lower() == HERE:
+            here = True
+        elif name.lower() == USER:
+            user = True
+        elif agent is None:
+            unresolved.append(name)
+        elif agent == author:
+            own = True
+        else:
+            agents.append(agent)
+    return Mentions(tuple(dict.fromkeys(agents)), here, user, tuple(dict.fromkeys(unresolved)), own)
+
+
+def refuse_unknown(mentions: Mentions, directory: Directory) -> None:
+    """Raise Refused if mentions were written and all of them are nobody's; the text names candidates and remedy."""
+    if not mentions.unresolved or mentions.any_resolved:
+        return
+    names = ", ".join(f"@{name}" for name in mentions.unresolved[:CANDIDATES_SHOWN])
+    known = list(
+        dict.fromkeys(c for name in mentions.unresolved[:CANDIDATES_SHOWN] for c in directory.candidates(name))
+    )
+    hint = f" Did you mean {', '.join(f'@{name}' for name in known[:CANDIDATES_SHOWN])}?" if known else ""
+    raise Refused(
+        Code.UNKNOWN_MENTION,
+        f"Not sent: nobody is called {names}.{hint} list_peers shows all names; write `@…` in backticks if no agent is "
+        "meant.",
+        path="content",
+    )
+
+
+def audience_of(mentions: Mentions, connected: frozenset[str], author: str) -> Audience:
+    """Whom a new channel message reaches: those named, everybody connected, the person, or all."""
+    named = frozenset(mentions.agents) | ({USER} if mentions.user else frozenset())
+    if mentions.here:
+        return Audience(to=(named | connected) - {author}, here=True)
+    if named:
+        return Audience(to=named, private=True)
+    return Audience()

@@ -1,0 +1,149 @@
+"""Which agent a connecting process is, and what it is called.
+
+Rules, the first that fits: the agent pinned to the same process (it reconnects, or a newer bridge of the same
+Claude Code takes over); the absent agent with the same Claude Code session id; the absent agent that asked for the
+same name in the same directory; else a new one. So nobody can take over an agent that is connected from another
+process. Names are unique among all known agents whatever their case: one that is taken gets a visible suffix, one
+that is derived from the directory always has it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crosschat.core.ids import make_id
+from crosschat.errors import Code, Refused
+from crosschat.limits import NAME_CHARS, PATH_CHARS, SHORT_TEXT_CHARS
+from crosschat.model import NAME_PATTERN, RESERVED_NAMES, AgentJoined, Slot
+
+if TYPE_CHECKING:
+    from crosschat.core.presence import Presence
+    from crosschat.core.state import Agent, State
+
+SUFFIX_CHARS: Final = 4
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@attrs.frozen(kw_only=True)
+class Join:
+    """What the hub knows of a process that said hello. `process` comes from the kernel, the rest from the hello."""
+
+    process: str
+    cwd: str
+    name: str | None = None
+    project: str | None = None
+    session: str | None = None
+
+
+@attrs.frozen
+class Joined:
+    """The answer to a Join: the agent it is, and what its person should know."""
+
+    agent: str
+    name: str
+    notices: tuple[str, ...] = ()
+
+
+def join(state: State, presence: Presence, asked: Join, slot: Slot) -> tuple[tuple[AgentJoined, ...], Joined]:
+    """Decide who it is. The record is left out where nothing changed. Raises Refused for values out of range."""
+    _check(asked)
+    known = _known(state, presence, asked)
+    agent = known.id if known is not None else make_id("a", state.epoch, slot.seq)
+    name, notices = _name(state, known, asked, slot)
+    record = AgentJoined(
+        seq=slot.seq,
+        id=make_id("r", state.epoch, slot.seq),
+        ts=slot.now_ms,
+        by=agent,
+        agent=agent,
+        name=name,
+        cwd=asked.cwd,
+        project=asked.project,
+        session=asked.session or (known.session if known is not None else None),
+        process=asked.process,
+        explicit=asked.name is not None,
+    )
+    changed = known is None or any(
+        getattr(known, field) != getattr(record, field)
+        for field in ("name", "cwd", "project", "session", "process", "explicit")
+    )
+    return (record,) if changed else (), Joined(agent, name, notices)
+
+
+def _check(asked: Join) -> None:
+    if len(asked.cwd) > PATH_CHARS or not asked.cwd.startswith("/"):
+        raise Refused(Code.INVALID, f"cwd is an absolute path of at most {PATH_CHARS} characters", path="cwd")
+    for field, value in (("project", asked.project), ("session", asked.session)):
+        if value is not None and len(value) > SHORT_TEXT_CHARS:
+            raise Refused(Code.INVALID, f"at most {SHORT_TEXT_CHARS} characters", path=field)
+    if asked.name is not None and (not re.fullmatch(NAME_PATTERN, asked.name) or asked.name.lower() in RESERVED_NAMES):
+        raise Refused(Code.INVALID, f"{asked.name[:NAME_CHARS]!r} cannot be a name", path="name")
+
+
+def _known(state: State, presence: Presence, asked: Join) -> Agent | None:
+    absent: list[Agent] = []
+    for agent in state.agents.values():
+        if agent.process == asked.process:
+            return agent
+        if agent.id not in presence.connected:
+            absent.append(agent)
+    for agent in absent:
+        if asked.session is not None and agent.session == asked.session:
+            return agent
+    for agent in absent:
+        if (
+            asked.name is not None
+            and agent.explicit
+            and (agent.cwd, _asked_for(agent, asked.name)) == (asked.cwd, True)
+        ):
+            return agent
+    return None
+
+
+def _asked_for(agent: Agent, name: str) -> bool:
+    """Whether the agent asked for `name`: it has it, perhaps with the suffix it got because the name was taken."""
+    return agent.name.lower() == name.lower() or _base(agent.name).lower() == name.lower()
+
+
+def _base(name: str) -> str:
+    return re.sub(rf"-[0-9a-z]{{{SUFFIX_CHARS}}}$", "", name)
+
+
+def _name(state: State, known: Agent | None, asked: Join, slot: Slot) -> tuple[str, tuple[str, ...]]:
+    own = known.id if known is not None else None
+    taken = {agent.name.lower() for agent in state.agents.values() if agent.id != own} | RESERVED_NAMES
+    if asked.name is None:
+        if known is not None and not known.explicit:
+            return known.name, ()
+        return _suffixed(_from_directory(asked.cwd), taken, f"{asked.process}:{slot.seq}"), ()
+    if asked.name.lower() not in taken:
+        return asked.name, ()
+    if known is not None and known.explicit and _asked_for(known, asked.name):
+        name = known.name
+    else:
+        name = _suffixed(asked.name, taken, f"{asked.process}:{slot.seq}")
+    return name, (f"The name {asked.name!r} belongs to another agent; this one is called {name!r}.",)
+
+
+def _from_directory(cwd: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(cwd).name).strip("-._")
+    return name if name and name[0].isalnum() else "agent"
+
+
+def _suffixed(base: str, taken: set[str], seed: str) -> str:
+    base = base[: NAME_CHARS - SUFFIX_CHARS - 1].rstrip("-._") or "agent"
+    attempt = 0
+    while True:
+        number = zlib.crc32(f"{seed}:{attempt}".encode())
+        suffix = ""
+        for _ in range(SUFFIX_CHARS):
+            number, digit = divmod(number, 36)
+            suffix += _DIGITS[digit]
+        if (name := f"{base}-{suffix}").lower() not in taken:
+            return name
+        attempt += 1

@@ -1,0 +1,109 @@
+"""For every record that agents see, who wrote it, whom it reaches and to which thread it belongs; by `seq`.
+
+Kept as columns of numbers, about 20 bytes a record, so that a million records of history fit beside the rest of
+the state without their texts, which stay in the log. Audiences and agents are interned: a record's audience is a
+number into a table of the few that exist. Seqs that agents do not see (cursors, receipts) have no kind.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS: Final = ("", "message", "reply", "badge", "flag", "claim", "progress", "release", "resolve")
+_KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(KINDS)}
+
+
+@attrs.frozen
+class Audience:
+    """`to` is whom a record reaches (`None`: everybody); with `private` nobody else may read it."""
+
+    to: frozenset[str] | None = None
+    private: bool = False
+    here: bool = False
+
+    def reaches(self, agent: str) -> bool:
+        return self.to is None or agent in self.to
+
+
+@attrs.frozen
+class Entry:
+    """One line of the ledger. `root` is the seq of the thread's root, or of the record it is about; 0 for neither."""
+
+    seq: int
+    kind: str
+    author: str
+    audience: Audience
+    root: int
+
+    def readable_by(self, agent: str) -> bool:
+        return not self.audience.private or agent == self.author or self.audience.reaches(agent)
+
+
+class Ledger:
+    """Append-only. Invariant: the columns have equal length, and index `seq - 1` is the record `seq`."""
+
+    def __init__(self) -> None:
+        self._kinds = array("B")
+        self._authors = array("I")
+        self._audiences = array("I")
+        self._roots = array("Q")
+        self._author_table: list[str] = []
+        self._author_numbers: dict[str, int] = {}
+        self._audience_table: list[Audience] = []
+        self._audience_numbers: dict[Audience, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def add(self, seq: int, kind: str, author: str, audience: Audience, root: int = 0) -> None:
+        """Enter a record. Seqs only rise; those left out (lost to damage, or not for agents) stay empty."""
+        gap = seq - 1 - len(self)
+        if gap < 0:
+            raise ValueError(f"seq {seq} is not after {len(self)}")
+        self._kinds.extend(bytes(gap))
+        for column in (self._authors, self._audiences, self._roots):
+            column.extend([0] * gap)
+        self._kinds.append(_KIND_NUMBERS[kind])
+        self._authors.append(self._author(author))
+        self._audiences.append(self._audience(audience))
+        self._roots.append(root)
+
+    def _author(self, author: str) -> int:
+        number = self._author_numbers.setdefault(author, len(self._author_table))
+        if number == len(self._author_table):
+            self._author_table.append(author)
+        return number
+
+    def _audience(self, audience: Audience) -> int:
+        number = self._audience_numbers.setdefault(audience, len(self._audience_table))
+        if number == len(self._audience_table):
+            self._audience_table.append(audience)
+        return number
+
+    def get(self, seq: int) -> Entry | None:
+        """The entry of `seq`, or None where there is nothing for agents to see."""
+        if not 1 <= seq <= len(self) or not self._kinds[seq - 1]:
+            return None
+        row = seq - 1
+        return Entry(
+            seq,
+            KINDS[self._kinds[row]],
+            self._author_table[self._authors[row]],
+            self._audience_table[self._audiences[row]],
+            self._roots[row],
+        )
+
+    def meant_for(self, agent: str, after: int) -> Iterator[int]:
+        """Seqs behind `after`, rising, that reach `agent` and that it did not write itself."""
+        own = self._author_numbers.get(agent, -1)
+        reach = bytes(audience.reaches(agent) for audience in self._audience_table)
+        kinds, authors, audiences = self._kinds, self._authors, self._audiences
+        for row in range(after, len(kinds)):
+            if kinds[row] and authors[row] != own and reach[audiences[row]]:
+                yield row + 1

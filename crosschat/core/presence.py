@@ -1,0 +1,68 @@
+"""Who is connected and what they say they do. Volatile: gone with the hub, told anew by each bridge that returns.
+
+The table changes only through its methods, called by the hub as connections come and go; it is no record and needs
+no disk. Times are milliseconds of the clock the hub passes in.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from crosschat.model import Status
+
+
+@attrs.frozen
+class Live:
+    """`offered`: everything up to this seq left the hub for the agent. `gone_ms`: when its connection ended."""
+
+    connected: bool = False
+    status: Status = "available"
+    detail: str | None = None
+    task: str | None = None
+    heard_ms: int | None = None
+    offered: int = 0
+    gone_ms: int | None = None
+
+
+class Presence:
+    """By agent id. An agent that was not seen since the hub started counts as gone since then."""
+
+    def __init__(self, started_ms: int) -> None:
+        self._started_ms = started_ms
+        self._live: dict[str, Live] = {}
+        self.connected: frozenset[str] = frozenset()
+
+    def of(self, agent: str) -> Live:
+        return self._live.get(agent) or Live(gone_ms=self._started_ms)
+
+    def seen(self, agent: str) -> bool:
+        """Whether it was connected at any time since the hub started."""
+        return agent in self._live
+
+    def arrive(self, agent: str, *, status: Status, detail: str | None, offered: int, now_ms: int) -> None:
+        """Connected. `offered` is what the agent itself says it has."""
+        task = self.of(agent).task
+        self._live[agent] = Live(True, status, detail, task, now_ms, offered)
+        self.connected |= {agent}
+
+    def leave(self, agent: str, *, now_ms: int) -> None:
+        self._live[agent] = attrs.evolve(self.of(agent), connected=False, gone_ms=now_ms)
+        self.connected -= {agent}
+
+    def hear(self, agent: str, *, now_ms: int) -> None:
+        """It asked for something."""
+        self._live[agent] = attrs.evolve(self.of(agent), heard_ms=now_ms)
+
+    def say(self, agent: str, *, status: Status, detail: str | None, task: str | None) -> None:
+        self._live[agent] = attrs.evolve(self.of(agent), status=status, detail=detail, task=task)
+
+    def offer(self, agent: str, upto: int) -> None:
+        """Everything up to `upto` left the hub for it."""
+        live = self.of(agent)
+        if upto > live.offered:
+            self._live[agent] = attrs.evolve(live, offered=upto)
+
+    def gone_for_ms(self, agent: str, now_ms: int) -> int:
+        """How long it has been away; 0 while it is connected."""
+        live = self.of(agent)
+        return 0 if live.connected else max(0, now_ms - (live.gone_ms or self._started_ms))

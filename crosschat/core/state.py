@@ -1,0 +1,314 @@
+"""Everything the hub knows that is durable, and `apply`, the only thing that changes it.
+
+`apply` takes one committed record. A running hub applies what it has just made durable, a starting one what it reads
+from the log: the same function, so a restarted hub cannot disagree with a running one. It never refuses: what is in
+the log was decided before. A record that names something unknown (its line was lost to damage) is applied as far
+as it makes sense, so that one damaged line costs no more than itself.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import Final
+
+import attrs
+
+from crosschat.core.addressing import Directory
+from crosschat.core.ids import make_id, seq_of
+from crosschat.core.ledger import Audience, Entry, Ledger
+from crosschat.model import (
+    USER,
+    About,
+    AgentJoined,
+    AnyRecord,
+    Badge,
+    Claim,
+    Clear,
+    Cursor,
+    Epoch,
+    Flag,
+    Message,
+    Pause,
+    Progress,
+    Receipt,
+    Release,
+    Reply,
+    Resolve,
+    TaskFilter,
+    TaskStatus,
+)
+from crosschat.wire import BadgeView
+
+REMEMBERED_CIDS: Final = 1_000_000
+_IMPORTANCE: Final = {"important": "high", "comment": "normal", "chitchat": "low"}
+SEVERAL_VALUES: Final = frozenset({"git-commit"})  # badge types of which a message may carry more than one
+
+
+@attrs.define
+class Agent:
+    """A known agent. `cursor`: everything meant for it up to there was shown; `shown`: what was shown beyond."""
+
+    id: str
+    name: str
+    cwd: str
+    project: str | None
+    session: str | None
+    process: str | None
+    explicit: bool
+    joined: int
+    cursor: int
+    shown: set[int] = attrs.Factory(set)
+    paused: bool = False
+
+
+@attrs.frozen
+class Task:
+    """A message that is a task. `outcome` is the seq of the record with its result."""
+
+    target: int
+    owner: str
+    flagged_at: int
+    status: TaskStatus = "open"
+    filter: TaskFilter | None = None
+    claimant: str | None = None
+    claims: int = 0
+    claimed_at: int | None = None
+    finished_at: int | None = None
+    outcome: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self.status in ("claimed", "in_progress")
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("completed", "failed")
+
+
+@attrs.define
+class Thread:
+    """The replies to one message, by seq, and the last reply of each who took part."""
+
+    seqs: array[int] = attrs.Factory(lambda: array("Q"))
+    replied: dict[str, int] = attrs.Factory(dict)
+    drawn_in: set[str] = attrs.Factory(set)  # mentioned in a reply
+
+
+@attrs.frozen
+class Remembered:
+    """A request that was carried out: what it asked, and the seq of the (first) record it became."""
+
+    digest: str
+    seq: int
+
+
+class State:
+    """Invariant: a function of the applied records alone."""
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.epochs: list[tuple[int, str]] = []  # (first seq, epoch), rising
+        self.ledger = Ledger()
+        self.channel = array("Q")  # seqs of channel messages
+        self.threads: dict[int, Thread] = {}
+        self.badges: dict[int, tuple[BadgeView, ...]] = {}
+        self.tasks: dict[int, Task] = {}
+        self.held: dict[str, set[int]] = {}  # targets of the tasks each agent holds
+        self.agents: dict[str, Agent] = {}
+        self.directory = Directory({})
+        self.clears: list[int] = []
+        self.requests: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
+        self._foreign_ids: dict[str, int] = {}  # ids that another product made, imported
+        self._foreign_seqs: dict[int, str] = {}
+
+    # --- asking
+
+    @property
+    def epoch(self) -> str:
+        return self.epochs[-1][1] if self.epochs else ""
+
+    @property
+    def cleared_upto(self) -> int:
+        return self.clears[-1] if self.clears else 0
+
+    def message_id(self, seq: int) -> str:
+        """The id of the message that record `seq` is."""
+        return self._foreign_seqs.get(seq) or make_id("m", self._epoch_of(seq), seq)
+
+    def message(self, identifier: str) -> Entry | None:
+        """The message or reply with this id, or None. Anything a client may write is allowed."""
+        seq = self._foreign_ids.get(identifier) or seq_of(identifier, "m")
+        entry = self.ledger.get(seq) if seq else None
+        if entry is None or entry.kind not in ("message", "reply") or self.message_id(entry.seq) != identifier:
+            return None
+        return entry
+
+    def _epoch_of(self, seq: int) -> str:
+        row = bisect_right(self.epochs, (seq, "\x7f")) - 1
+        return self.epochs[max(row, 0)][1] if self.epochs else ""
+
+    def root_of(self, entry: Entry) -> Entry:
+        """The message that begins the thread `entry` belongs to: itself, if it is not a reply."""
+        root = self.ledger.get(entry.root) if entry.kind == "reply" else None
+        return root or entry
+
+    def participants(self, root: Entry) -> frozenset[str]:
+        """Whom replies to `root` reach: its author, whom it named, who replied, who was named there, the claimant."""
+        thread = self.threads.get(root.seq)
+        members = {root.author}
+        if root.audience.to is not None and not root.audience.here:
+            members |= root.audience.to
+        if thread is not None:
+            members |= thread.replied.keys() | thread.drawn_in
+        if (task := self.tasks.get(root.seq)) is not None and task.claimant is not None:
+            members.add(task.claimant)
+        return frozenset(members)
+
+    def name_of(self, who: str) -> str:
+        agent = self.agents.get(who)
+        return agent.name if agent is not None else who
+
+    def cleared(self, entry: Entry) -> bool:
+        """Whether a clear took this out of the default reads: broadcast channel messages only."""
+        broadcast = entry.audience.to is None or entry.audience.here
+        return entry.kind == "message" and broadcast and entry.seq <= self.cleared_upto
+
+    # --- changing
+
+    def apply(self, record: AnyRecord) -> None:
+        """Take in one committed record. Records come in rising order of seq."""
+        self.head = record.seq
+        if record.cid is not None and record.digest is not None:
+            self.requests[record.by, record.cid] = Remembered(record.digest, record.seq)
+            if len(self.requests) > REMEMBERED_CIDS:
+                self.requests.popitem(last=False)
+        match record:
+            case Message():
+                self._apply_message(record)
+            case About():
+                self._apply_about(record)
+            case AgentJoined():
+                self._apply_joined(record)
+            case Cursor():
+                self._apply_cursor(record)
+            case Receipt():
+                self._apply_receipt(record)
+            case Clear():
+                self._apply_clear(record)
+            case Epoch():
+                self.epochs.append((record.seq, record.epoch))
+            case Pause():
+                if (agent := self.agents.get(record.agent)) is not None:
+                    agent.paused = record.paused
+
+    def _apply_message(self, record: Message) -> None:
+        audience = Audience(None if record.to is None else frozenset(record.to), record.private, record.here)
+        root = 0
+        if isinstance(record, Reply):
+            found = self.message(record.root)
+            root = found.seq if found is not None else 0
+        self.ledger.add(record.seq, record.kind, record.by, audience, root)
+        if record.id != self.message_id(record.seq):
+            self._foreign_ids[record.id] = record.seq
+            self._foreign_seqs[record.seq] = record.id
+        if record.importance is not None:
+            self._add_badge(record.seq, BadgeView(type="importance", value=_IMPORTANCE[record.importance]))
+        if USER in record.mentions:
+            self._add_badge(record.seq, BadgeView(type="question", value="true"))
+        if not isinstance(record, Reply):
+            self.channel.append(record.seq)
+        elif root:
+            if record.by == USER:
+                self._answer_questions(root)
+            thread = self.threads.setdefault(root, Thread())
+            thread.seqs.append(record.seq)
+            thread.replied[record.by] = record.seq
+            thread.drawn_in.update(record.mentions)
+
+    def _add_badge(self, seq: int, badge: BadgeView) -> None:
+        kept = [old for old in self.badges.get(seq, ()) if not _replaces(badge, old)]
+        self.badges[seq] = (*kept, badge)
+
+    def _answer_questions(self, root: int) -> None:
+        """The person replied: the questions asked of it in that thread are answered."""
+        thread = self.threads.get(root)
+        for seq in (root, *(thread.seqs if thread is not None else ())):
+            if any(badge.type == "question" for badge in self.badges.get(seq, ())):
+                self._add_badge(seq, BadgeView(type="question", value="answered"))
+
+    def _apply_about(self, record: About) -> None:
+        target = self.message(record.target)
+        audience = Audience(frozenset(record.to), record.private)
+        self.ledger.add(record.seq, record.kind, record.by, audience, target.seq if target is not None else 0)
+        if target is None:
+            return
+        if isinstance(record, Badge):
+            self._add_badge(target.seq, BadgeView(type=record.badge_type, value=record.value, label=record.label))
+        elif isinstance(record, Flag):
+            self.tasks[target.seq] = Task(target.seq, target.author, record.ts, filter=record.filter)
+        elif (task := self.tasks.get(target.seq)) is not None:
+            self._hold(task, held=False)
+            self.tasks[target.seq] = task = _advanced(task, record)
+            self._hold(task, held=task.held)
+
+    def _hold(self, task: Task, *, held: bool) -> None:
+        targets = self.held.setdefault(task.claimant or "", set())
+        (targets.add if held else targets.discard)(task.target)
+
+    def _apply_joined(self, record: AgentJoined) -> None:
+        known = self.agents.get(record.agent)
+        self.agents[record.agent] = Agent(
+            id=record.agent,
+            name=record.name,
+            cwd=record.cwd,
+            project=record.project,
+            session=record.session,
+            process=record.process,
+            explicit=record.explicit,
+            joined=known.joined if known else record.seq,
+            cursor=known.cursor if known else record.seq,
+            shown=known.shown if known else set(),
+            paused=known.paused if known else False,
+        )
+        self.directory = Directory({agent.name: agent.id for agent in self.agents.values()})
+
+    def _apply_cursor(self, record: Cursor) -> None:
+        agent = self.agents.get(record.agent)
+        if agent is not None and record.upto > agent.cursor:
+            agent.cursor = record.upto
+            agent.shown = {seq for seq in agent.shown if seq > record.upto}
+
+    def _apply_receipt(self, record: Receipt) -> None:
+        agent = self.agents.get(record.agent)
+        if agent is not None and record.state == "shown":
+            agent.shown.update(seq for seq in record.seqs if seq > agent.cursor)
+
+    def _apply_clear(self, record: Clear) -> None:
+        if not record.undo:
+            self.clears.append(record.upto)
+        elif self.clears:
+            self.clears.pop()
+
+
+def _replaces(new: BadgeView, old: BadgeView) -> bool:
+    if new.type in SEVERAL_VALUES:
+        return (new.type, new.value) == (old.type, old.value)
+    return new.type == old.type
+
+
+def _advanced(task: Task, record: About) -> Task:
+    match record:
+        case Claim():
+            return attrs.evolve(
+                task, status="claimed", claimant=record.agent, claims=record.claim_epoch, claimed_at=record.ts
+            )
+        case Progress():
+            return attrs.evolve(task, status="in_progress")
+        case Release():
+            return attrs.evolve(task, status="open", claimant=None, claimed_at=None, finished_at=None, outcome=None)
+        case Resolve():
+            return attrs.evolve(task, status=record.status, finished_at=record.ts, outcome=record.seq)
+        case _:
+            return task

@@ -1,0 +1,238 @@
+"""How what the hub knows looks to its readers: items, tasks, peers, receipts, and answers to requests. Pure.
+
+Views are made from the record and the state of the moment. They carry names beside ids, because names are for people
+and models, and ids are what the next request needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from crosschat.core.addressing import find_mentions
+from crosschat.core.unread import count_unread
+from crosschat.model import (
+    CLI,
+    SYSTEM,
+    USER,
+    About,
+    AnyRecord,
+    JsonObject,
+    Message,
+    Release,
+    Reply,
+    Resolve,
+    Source,
+    iso,
+)
+from crosschat.wire import BadgeView, Done, Item, PeerView, RecipientView, Send, Sent, TaskView
+
+if TYPE_CHECKING:
+    from crosschat.core.ledger import Entry
+    from crosschat.core.presence import Presence
+    from crosschat.core.requests import Request
+    from crosschat.core.state import Agent, State
+
+DeliveryState = Literal["stored", "offered", "shown", "answered"]
+
+
+def item_of(state: State, record: AnyRecord) -> Item | None:
+    """The record as its readers see it, or None if it is not for readers."""
+    if isinstance(record, Message):
+        return _message(state, record)
+    if isinstance(record, About):
+        return _about(state, record)
+    return None
+
+
+def _message(state: State, record: Message) -> Item:
+    entry = state.ledger.get(record.seq)
+    root = state.root_of(entry).seq if entry is not None else record.seq
+    thread = state.threads.get(record.seq)
+    return Item(
+        seq=record.seq,
+        kind="reply" if isinstance(record, Reply) else "message",
+        message=record.id,
+        from_id=record.by,
+        from_name=state.name_of(record.by),
+        source=record.source,
+        ts=iso(record.ts),
+        content=record.content,
+        thread=state.message_id(root) if root != record.seq else None,
+        to=record.to,
+        here=record.here,
+        private=record.private,
+        importance=record.importance,
+        metadata=record.metadata,
+        badges=badges_of(state, record.seq),
+        task=task_of(state, record.seq),
+        replies=len(thread.seqs) if thread is not None else 0,
+    )
+
+
+def _about(state: State, record: About) -> Item:
+    target = state.message(record.target)
+    root = state.root_of(target) if target is not None else None
+    content = ""
+    if isinstance(record, Resolve):
+        content = record.result if record.error is None else f"{record.result}\n\nError: {record.error}".strip()
+    elif isinstance(record, Release):
+        content = record.reason
+    return Item(
+        seq=record.seq,
+        kind=record.kind,  # type: ignore[arg-type]  # the kinds of About are all item kinds
+        message=record.target,
+        from_id=record.by,
+        from_name=state.name_of(record.by),
+        source=_source(record.by),
+        ts=iso(record.ts),
+        content=content,
+        thread=state.message_id(root.seq) if root is not None and target is not None and root != target else None,
+        to=record.to,
+        private=record.private,
+        badges=badges_of(state, target.seq) if target is not None else (),
+        task=task_of(state, target.seq) if target is not None else None,
+    )
+
+
+def _source(who: str) -> Source:
+    return who if who in (USER, CLI, SYSTEM) else "agent"  # type: ignore[return-value]  # narrowed by the test
+
+
+def badges_of(state: State, seq: int) -> tuple[BadgeView, ...]:
+    """The badges of a message; the task badge is computed from the task."""
+    task = state.tasks.get(seq)
+    own = state.badges.get(seq, ())
+    return (BadgeView(type="task", value=task.status), *own) if task is not None else own
+
+
+def task_of(state: State, seq: int, outcome: Resolve | None = None) -> TaskView | None:
+    """The task of a message, with the texts of its `outcome` where that was read."""
+    task = state.tasks.get(seq)
+    if task is None:
+        return None
+    return TaskView(
+        status=task.status,
+        owner=state.name_of(task.owner),
+        claimant=state.name_of(task.claimant) if task.claimant is not None else None,
+        claimant_id=task.claimant,
+        claims=task.claims,
+        filter=task.filter,
+        flagged_at=iso(task.flagged_at),
+        claimed_at=iso(task.claimed_at) if task.claimed_at is not None else None,
+        finished_at=iso(task.finished_at) if task.finished_at is not None else None,
+        result=outcome.result if outcome is not None else None,
+        error=outcome.error if outcome is not None else None,
+    )
+
+
+def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[Agent, DeliveryState]]:
+    """The agents a message was for, and how far it got with each.
+
+    For a message to everybody those count that are connected, and those that saw it; sessions that ended before
+    they could are not waited for.
+    """
+    found: list[tuple[Agent, DeliveryState]] = []
+    for agent in state.agents.values():
+        if agent.id == entry.author or not entry.audience.reaches(agent.id):
+            continue
+        reached = _delivery_state(state, presence, agent, entry)
+        if entry.audience.to is None and (
+            agent.joined > entry.seq or (reached == "stored" and agent.id not in presence.connected)
+        ):
+            continue
+        found.append((agent, reached))
+    return found
+
+
+def _delivery_state(state: State, presence: Presence, agent: Agent, entry: Entry) -> DeliveryState:
+    thread = state.threads.get(state.root_of(entry).seq)
+    if thread is not None and thread.replied.get(agent.id, 0) > entry.seq:
+        return "answered"
+    if agent.cursor >= entry.seq or entry.seq in agent.shown:
+        return "shown"
+    return "offered" if presence.of(agent.id).offered >= entry.seq else "stored"
+
+
+def recipient_views(state: State, presence: Presence, entry: Entry) -> tuple[RecipientView, ...]:
+    return tuple(
+        RecipientView(name=agent.name, state=reached, away=agent.id not in presence.connected)
+        for agent, reached in recipients_of(state, presence, entry)
+    )
+
+
+def answer(state: State, presence: Presence, frame: Request, seq: int | None) -> Sent | Done:
+    """The answer to a request whose record is `seq`; None if it changed nothing. Made after the record is applied."""
+    if isinstance(frame, Send) and seq is not None and (entry := state.ledger.get(seq)) is not None:
+        return _sent(state, presence, frame, entry)
+    target = getattr(frame, "message", None) or getattr(frame, "task", None)
+    entry = state.message(target) if isinstance(target, str) else None
+    task = task_of(state, entry.seq) if entry is not None else None
+    return Done(id=frame.id, seq=seq, message=target, task=task)
+
+
+def _sent(state: State, presence: Presence, frame: Send, entry: Entry) -> Sent:
+    counts: dict[str, int] = {}
+    away: list[str] = []
+    for agent, reached in recipients_of(state, presence, entry):
+        counts[reached] = counts.get(reached, 0) + 1
+        if agent.id not in presence.connected and reached == "stored":
+            away.append(agent.name)
+    root = state.root_of(entry)
+    return Sent(
+        id=frame.id,
+        message=state.message_id(entry.seq),
+        seq=entry.seq,
+        thread=state.message_id(root.seq) if root.seq != entry.seq else None,
+        states=counts,
+        away=tuple(away),
+        unresolved=find_mentions(frame.content, state.directory, entry.author).unresolved,
+    )
+
+
+def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> PeerView:
+    live = presence.of(agent.id)
+    held = state.held.get(agent.id, set())
+    return PeerView(
+        id=agent.id,
+        name=agent.name,
+        connected=live.connected,
+        status=live.status if live.connected else "away",
+        cwd=agent.cwd,
+        detail=live.detail,
+        project=agent.project,
+        task=live.task,
+        silent_s=None if live.heard_ms is None else max(0, now_ms - live.heard_ms) // 1000,
+        unread=count_unread(state, agent),
+        claims=tuple(state.message_id(target) for target in sorted(held)),
+    )
+
+
+def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | None = None) -> tuple[PeerView, ...]:
+    """Agents that are connected, were so since the hub started, or hold a task; not every session there ever was."""
+    return tuple(
+        peer_view(state, presence, agent, now_ms)
+        for agent in state.agents.values()
+        if agent.id != without and (presence.seen(agent.id) or state.held.get(agent.id))
+    )
+
+
+def badge_document(state: State, message: str) -> JsonObject | None:
+    """The documented file of a message's badges; None without any."""
+    entry = state.message(message)
+    badges = badges_of(state, entry.seq) if entry is not None else ()
+    if not badges:
+        return None
+    return {"messageId": message, "badges": [_plain(badge) for badge in badges]}
+
+
+def task_document(state: State, message: str) -> JsonObject | None:
+    """The documented file of a message's task, without the result's text, which its record has; None without one."""
+    entry = state.message(message)
+    task = task_of(state, entry.seq) if entry is not None else None
+    return None if task is None else {"messageId": message, **_plain(task)}
+
+
+def _plain(value: BadgeView | TaskView) -> JsonObject:
+    return attrs.asdict(value, filter=lambda _, field: field is not None)

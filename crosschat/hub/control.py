@@ -1,0 +1,140 @@
+"""The control door: JSON lines for the command line, acting as the person's terminal.
+
+One request at a time for each connection; `tail` lasts until the client goes. Nothing here can approve a permission.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from crosschat.core import views
+from crosschat.errors import Refused
+from crosschat.hub.delivery import CATCH_UP_BYTES, CATCH_UP_RECORDS
+from crosschat.hub.log import Logger
+from crosschat.hub.pages import read_page
+from crosschat.hub.router import Router, error_frame
+from crosschat.limits import FRAME_BYTES, WRITE_DEADLINE_S
+from crosschat.model import THE_CLI
+from crosschat.processes import peer_credentials
+from crosschat.wire import (
+    BadFrame,
+    ControlFrame,
+    Done,
+    HubFrame,
+    HubStatus,
+    Inspect,
+    PeerList,
+    Peers,
+    Read,
+    Stop,
+    Tail,
+    decode_control,
+    encode,
+    encode_batch,
+    request_id,
+)
+
+RECEIVE_BYTES: Final = 64 * 1024
+
+
+@attrs.define(eq=False)
+class Desk:
+    """What all control connections share."""
+
+    router: Router
+    inspect: Callable[[Inspect], HubStatus]
+    stop: Callable[[str], None]
+    log: Logger
+
+
+async def serve_control(desk: Desk, stream: trio.SocketStream) -> None:
+    """Serve one client until it closes, breaks the protocol's frame (a line too long), or takes no bytes."""
+    if peer_credentials(stream.socket).uid != os.getuid():
+        return
+    desk.router.enter()
+    try:
+        buffer = bytearray()
+        while (line := await _line(stream, buffer)) is not None:
+            await _answer(desk, stream, line)
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        pass
+    finally:
+        desk.router.leave()
+
+
+async def _line(stream: trio.SocketStream, buffer: bytearray) -> bytes | None:
+    """The next line without its end; None at the end. A line that is too long is answered and ends the connection."""
+    while (end := buffer.find(b"\n")) < 0:
+        if len(buffer) > FRAME_BYTES:
+            await _say(stream, error_frame(None, BadFrame(f"a line has at most {FRAME_BYTES} bytes")))
+            return None
+        received = await stream.receive_some(RECEIVE_BYTES)
+        if not received:
+            return None
+        buffer += received
+    line = bytes(buffer[:end])
+    del buffer[: end + 1]
+    return line
+
+
+async def _say(stream: trio.SocketStream, frame: HubFrame) -> None:
+    with trio.fail_after(WRITE_DEADLINE_S):
+        await stream.send_all(encode(frame) + b"\n")
+
+
+async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
+    try:
+        frame = decode_control(line)
+    except BadFrame as error:
+        await _say(stream, error_frame(request_id(line), error))
+        return
+    try:
+        if isinstance(frame, Tail):
+            await _tail(desk.router, stream, frame)
+        await _say(stream, await _carry_out(desk, frame))
+    except Refused as refused:
+        await _say(stream, error_frame(frame.id, refused))
+    if isinstance(frame, Stop):
+        desk.stop("asked to")
+
+
+async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
+    router = desk.router
+    match frame:
+        case Read():
+            return await read_page(router, THE_CLI, frame)
+        case Peers():
+            return PeerList(id=frame.id, peers=views.peer_views(router.state, router.presence, router.clock_ms()))
+        case Inspect():
+            return desk.inspect(frame)
+        case Stop() | Tail():
+            return Done(id=frame.id)
+        case _:
+            return router.answer(frame, await router.ask(THE_CLI, frame))
+
+
+async def _tail(router: Router, stream: trio.SocketStream, frame: Tail) -> None:
+    """Send everything that readers may see, from `after_seq` on, until the client is gone."""
+    seq = router.feed.head if frame.after_seq is None else max(0, frame.after_seq)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until_closed, stream, nursery.cancel_scope)
+        while True:
+            await router.feed.wait_beyond(seq)
+            records = await router.feed.after(seq, CATCH_UP_RECORDS, CATCH_UP_BYTES)
+            upto = records[-1].seq if records else router.feed.head
+            items = [piece.json for record in records if (piece := router.piece(record)) is not None]
+            if items:
+                with trio.fail_after(WRITE_DEADLINE_S):
+                    await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
+            seq = upto
+
+
+async def _until_closed(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    while await stream.receive_some(RECEIVE_BYTES):
+        pass  # a client that tails has nothing more to say
+    scope.cancel()

@@ -1,0 +1,311 @@
+"""The agents' door: one `serve_peer` per connection of a bridge.
+
+Each has a nursery of its own: the read loop, the delivery and the heartbeat. Whatever ends one ends all three and the
+connection, and nothing else. Who the agent is comes from the kernel (the process at the other end and those above it);
+the hello only says what it is called. A newer connection of the same agent takes over, the older one is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from crosschat import processes, websocket
+from crosschat.core import views
+from crosschat.core.handle import Confirm, Effects
+from crosschat.core.identity import Join
+from crosschat.errors import Code, Refused
+from crosschat.hub.delivery import Delivery
+from crosschat.hub.log import Logger
+from crosschat.hub.pages import read_page
+from crosschat.hub.quota import Bucket
+from crosschat.hub.router import Fresh, Router, error_frame
+from crosschat.hub.supervisor import Supervisor
+from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, Quotas
+from crosschat.model import THE_SYSTEM, Actor
+from crosschat.websocket import Closed, Connection, text_frame
+from crosschat.wire import (
+    PROTOCOL,
+    PROTOCOLS_SERVED,
+    AgentFrame,
+    BadFrame,
+    Bye,
+    Error,
+    Hello,
+    HubFrame,
+    Mark,
+    PeerList,
+    Peers,
+    Read,
+    Send,
+    SetStatus,
+    Welcome,
+    decode_agent,
+    encode,
+    request_id,
+)
+
+if TYPE_CHECKING:
+    from crosschat.core.requests import Request
+
+READS_AT_ONCE: Final = 8
+REDIAL_MS: Final = 250
+
+
+@attrs.define(eq=False)
+class Doorway:
+    """What all peers share."""
+
+    router: Router
+    quotas: Quotas
+    version: str
+    log: Logger
+    dashboard: Callable[[], str | None]
+    supervisor: Supervisor
+    notices: tuple[str, ...] = ()
+    stopping: bool = False
+
+    def farewell(self, reason: str) -> None:
+        """Tell every connected bridge that the hub stops, and when to come back."""
+        self.stopping = True
+        self.router.farewell(text_frame(encode(Bye(reason=reason, retry_after_ms=REDIAL_MS))))
+
+
+async def serve_peer(doorway: Doorway, stream: trio.SocketStream) -> None:
+    """Serve one bridge until either side ends it. A defect of the peer ends it quietly; only ours are raised."""
+    doorway.router.enter()
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                connection = await websocket.accept(stream, nursery)
+            except (Closed, PermissionError) as error:
+                doorway.log.info("refused connection", why=str(error) or "no WebSocket handshake")
+                nursery.cancel_scope.cancel()
+                return
+            try:
+                pid = connection.peer_pid
+                process = processes.find_agent_process(pid) or processes.find(pid)
+                if process is not None:
+                    await _Peer(doorway, connection, nursery, process).serve()
+            except Closed:
+                pass
+            finally:
+                with trio.CancelScope(shield=True):
+                    await connection.aclose()
+                nursery.cancel_scope.cancel()
+    finally:
+        doorway.router.leave()
+
+
+class _Peer:
+    """One connection, from hello to its end."""
+
+    def __init__(
+        self, doorway: Doorway, connection: Connection, nursery: trio.Nursery, process: processes.Process
+    ) -> None:
+        self._door = doorway
+        self._router = doorway.router
+        self._connection = connection
+        self._nursery = nursery
+        self._reads = trio.CapacityLimiter(READS_AT_ONCE)
+        self._bucket = Bucket(doorway.quotas.messages_per_s, doorway.quotas.messages_burst, time.monotonic())
+        self._who = Actor("")
+        self._process = process
+        self._delivery: Delivery | None = None
+
+    # --- the Reader that the router knows
+
+    def offer(self, fresh: Fresh) -> None:
+        if self._delivery is not None:
+            self._delivery.offer(fresh)
+
+    def farewell(self, frame: bytes) -> None:
+        with suppress(Closed):
+            self._connection.post(frame)
+
+    def supersede(self) -> None:
+        """A newer connection of the same agent took over."""
+        self._post(Error(code=Code.SUPERSEDED, message="A newer bridge of the same session took over."))
+        self._nursery.cancel_scope.cancel()
+
+    # --- life
+
+    async def serve(self) -> None:
+        try:
+            hello = await self._hello()
+            welcome = await self._join(hello)
+        except Refused as refused:
+            await self._connection.send(encode(error_frame(None, refused)))
+            return
+        agent = self._who.id
+        router = self._router
+        older = router.attach(agent, self)
+        if isinstance(older, _Peer):
+            older.supersede()
+        self._delivery = Delivery(router, self._connection, agent, welcome.after_seq)
+        router.presence.arrive(
+            agent, status=hello.status, detail=hello.detail, offered=welcome.after_seq, now_ms=router.clock_ms()
+        )
+        self._door.log.info("joined", agent=agent, name=welcome.name, pid=self._connection.peer_pid)
+        watching = self._door.supervisor.watch(self._process, self._nursery.cancel_scope.cancel)
+        try:
+            self._post(welcome)
+            self._nursery.start_soon(self._contained, self._delivery.run)
+            self._nursery.start_soon(self._contained, self._heartbeat)
+            await self._read_loop()
+        finally:
+            watching.cancel()
+            if router.detach(agent, self):
+                router.presence.leave(agent, now_ms=router.clock_ms())
+            self._door.log.info("left", agent=agent, told=self._delivery.told)
+            if not self._door.stopping:
+                with trio.move_on_after(1) as scope:
+                    scope.shield = True
+                    await router.submit(
+                        Actor("system", "system"), Confirm(agent, "offered", (self._delivery.told,)), _forget
+                    )
+
+    async def _hello(self) -> Hello:
+        try:
+            with trio.fail_after(HELLO_DEADLINE_S):
+                data = await self._connection.receive()
+        except trio.TooSlowError:
+            raise Refused(Code.NOT_JOINED, f"No hello within {HELLO_DEADLINE_S:g} s.") from None
+        frame = decode_agent(data)
+        if not isinstance(frame, Hello):
+            raise Refused(Code.NOT_JOINED, "The first frame is a hello.", path="type")
+        if frame.protocol not in PROTOCOLS_SERVED:
+            side = "the client" if frame.protocol < PROTOCOL else f"the hub (version {self._door.version})"
+            raise Refused(
+                Code.UNSUPPORTED_PROTOCOL,
+                f"The client speaks protocol {frame.protocol}, the hub {PROTOCOL}: upgrade {side}.",
+                path="protocol",
+            )
+        return frame
+
+    async def _join(self, hello: Hello) -> Welcome:
+        process = self._process
+        router, state = self._router, self._router.state
+        if len(router.presence.connected) >= self._door.quotas.agents and not any(
+            agent.process == process.key and agent.id in router.presence.connected for agent in state.agents.values()
+        ):
+            raise Refused(
+                Code.HUB_FULL,
+                f"{self._door.quotas.agents} agents are connected, which is the limit.",
+                retry_after_ms=5000,
+            )
+        asked = Join(process=process.key, cwd=hello.cwd, name=hello.name, project=hello.project, session=hello.session)
+        joined = (await router.ask(THE_SYSTEM, asked)).joined
+        if joined is None:
+            raise Refused(Code.INTERNAL, "Joining failed; the hub's log has the details.")
+        self._who = Actor(joined.agent)
+        cursor = state.agents[joined.agent].cursor
+        after, notices = self._resume(hello, cursor)
+        return Welcome(
+            protocol=PROTOCOL,
+            version=self._door.version,
+            agent=joined.agent,
+            name=joined.name,
+            epoch=state.epoch,
+            after_seq=after,
+            cursor=cursor,
+            head=state.head,
+            dashboard=self._door.dashboard(),
+            notices=(*self._door.notices, *joined.notices, *notices),
+        )
+
+    def _resume(self, hello: Hello, cursor: int) -> tuple[int, tuple[str, ...]]:
+        """Where deliveries begin, and what there is to say about it."""
+        if hello.epoch is None or hello.after_seq is None:
+            return cursor, ()
+        if hello.epoch == self._router.state.epoch and 0 <= hello.after_seq <= self._router.state.head:
+            return max(hello.after_seq, cursor), ()
+        return cursor, ("The message log was restored from an older copy; messages after that copy are gone.",)
+
+    async def _contained(self, task: Callable[[], Awaitable[None]]) -> None:
+        """A task of this peer: when its connection is closed, the peer ends."""
+        try:
+            await task()
+        except (Closed, Refused):
+            self._nursery.cancel_scope.cancel()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await trio.sleep(HEARTBEAT_INTERVAL_S)
+            with trio.move_on_after(HEARTBEAT_DEADLINE_S) as scope:
+                await self._connection.ping()
+            if scope.cancelled_caught:
+                raise Closed
+
+    # --- requests
+
+    async def _read_loop(self) -> None:
+        while True:
+            data = await self._connection.receive()
+            try:
+                await self._take(decode_agent(data))
+            except BadFrame as error:
+                self._post(error_frame(request_id(data), error))
+
+    async def _take(self, frame: AgentFrame) -> None:
+        self._router.presence.hear(self._who.id, now_ms=self._router.clock_ms())
+        match frame:
+            case Hello():
+                raise BadFrame("hello was said already", path="type")
+            case Mark():
+                await self._router.submit(self._who, frame, _forget)
+            case Read():
+                self._nursery.start_soon(self._answer_read, frame)
+            case Peers():
+                self._post(self._peers(frame))
+            case Send() if wait_ms := self._bucket.take(time.monotonic()):
+                self._post(
+                    error_frame(
+                        frame.id,
+                        Refused(
+                            Code.RATE_LIMITED,
+                            f"Too many messages: {self._door.quotas.messages_per_s:g} a second on average are allowed. "
+                            f"Wait {wait_ms} ms.",
+                            retry_after_ms=wait_ms,
+                        ),
+                    )
+                )
+            case _:
+                await self._router.submit(self._who, frame, self._settler(frame))
+
+    def _settler(self, frame: Request) -> Callable[[Effects | Refused], None]:
+        def settle(outcome: Effects | Refused) -> None:
+            if isinstance(frame, SetStatus) and not isinstance(outcome, Refused):
+                self._router.presence.say(self._who.id, status=frame.status, detail=frame.detail, task=frame.task)
+            self._post(self._router.answer(frame, outcome))
+
+        return settle
+
+    def _peers(self, frame: Peers) -> PeerList:
+        router = self._router
+        return PeerList(
+            id=frame.id,
+            peers=views.peer_views(router.state, router.presence, router.clock_ms(), without=self._who.id),
+        )
+
+    async def _answer_read(self, frame: Read) -> None:
+        async with self._reads:
+            try:
+                self._post(await read_page(self._router, self._who, frame))
+            except Refused as refused:
+                self._post(error_frame(frame.id, refused))
+
+    def _post(self, frame: HubFrame) -> None:
+        try:
+            self._connection.post(text_frame(encode(frame)))
+        except Closed:
+            self._nursery.cancel_scope.cancel()
+
+
+def _forget(_: object) -> None:
+    """Nobody waits for this outcome."""

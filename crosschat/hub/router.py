@@ -1,0 +1,216 @@
+"""Brings operations to the writer and what it committed to the readers.
+
+Owns the state, the presence table and the list of who reads. Invariant: the state changes only in `apply`, called by
+the writer with what is durable, and nobody is told of a record before. Nothing here waits for a reader: each has its
+own delivery, which is offered what was just committed and otherwise catches up from the feed by itself. A crash loses
+presence and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from crosschat.core import views
+from crosschat.core.handle import Effects, Operation, conflict_keys, handle
+from crosschat.core.ledger import Entry
+from crosschat.errors import Code, Refused
+from crosschat.journal import writer
+from crosschat.websocket import text_frame
+from crosschat.wire import Done, Error, Sent, encode_batch, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crosschat.core.presence import Presence
+    from crosschat.core.requests import Request
+    from crosschat.core.state import State
+    from crosschat.hub.log import Logger
+    from crosschat.journal.feed import Feed
+    from crosschat.model import Actor, AnyRecord, Slot
+
+
+@attrs.frozen
+class Piece:
+    """A committed record that readers may see, encoded once for all of them."""
+
+    entry: Entry
+    json: bytes
+
+
+class Fresh:
+    """What one sync committed: seqs `first`..`last`. Its frames are built once for readers that get the same items."""
+
+    def __init__(self, first: int, last: int, pieces: Sequence[Piece]) -> None:
+        self.first = first
+        self.last = last
+        self.pieces = pieces
+        self._frames: dict[tuple[int, tuple[int, ...]], bytes] = {}
+
+    def frame(self, from_seq: int, agent: str) -> bytes | None:
+        """The frame for `agent`, who was told everything before `from_seq`; None if nothing concerns it."""
+        wanted = tuple(row for row, piece in enumerate(self.pieces) if concerns(piece.entry, agent))
+        if not wanted:
+            return None
+        frame = self._frames.get((from_seq, wanted))
+        if frame is None:
+            frame = text_frame(encode_batch(from_seq, self.last, (self.pieces[row].json for row in wanted)))
+            self._frames[from_seq, wanted] = frame
+        return frame
+
+
+def concerns(entry: Entry, agent: str) -> bool:
+    """Whether a record is delivered to `agent`: it is meant for it and not its own."""
+    return entry.author != agent and entry.audience.reaches(agent)
+
+
+class Reader(Protocol):
+    """Somebody who gets what is committed."""
+
+    def offer(self, fresh: Fresh) -> None:
+        """Take it without waiting, or catch up later. Never raises."""
+
+    def farewell(self, frame: bytes) -> None:
+        """The hub stops; `frame` says so. Never waits, never raises."""
+
+
+class Router:
+    """The hub's middle. All methods run in the trio thread; none of them waits except `submit` and `ask`."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        presence: Presence,
+        feed: Feed,
+        operations: trio.MemorySendChannel[writer.Operation],
+        clock_ms: Callable[[], int],
+        log: Logger,
+    ) -> None:
+        self.state = state
+        self.presence = presence
+        self.feed = feed
+        self.clock_ms = clock_ms
+        self._operations = operations
+        self._log = log
+        self._readers: dict[object, Reader] = {}
+        self._busy = 0
+        self._activity = trio.Event()
+
+    # --- for the writer
+
+    def decide(self, who: Actor, frame: object, slot: Slot) -> Effects:
+        return handle(self.state, self.presence, who, frame, slot)  # type: ignore[arg-type]  # only ours are submitted
+
+    def keys(self, who: Actor, frame: object) -> frozenset[str]:
+        return conflict_keys(self.state, who, frame)  # type: ignore[arg-type]
+
+    def apply(self, record: AnyRecord) -> None:
+        self.state.apply(record)
+
+    def publish(self, committed: Sequence[writer.Committed]) -> None:
+        """Wake the readers. Called by the writer after what it committed was applied and acked."""
+        if not committed:
+            return
+        self.feed.append(committed)
+        pieces = [piece for one in committed if (piece := self.piece(one.record)) is not None]
+        fresh = Fresh(committed[0].record.seq, committed[-1].record.seq, pieces)
+        for reader in tuple(self._readers.values()):
+            reader.offer(fresh)
+
+    def defect(self, error: BaseException) -> None:
+        self._log.error("defect", error=repr(error), exc_info=error)
+
+    # --- for the doors
+
+    def piece(self, record: AnyRecord) -> Piece | None:
+        """The record for readers, or None if it is not for them."""
+        entry = self.state.ledger.get(record.seq)
+        item = views.item_of(self.state, record) if entry is not None else None
+        return Piece(entry, to_json(item)) if entry is not None and item is not None else None
+
+    async def submit(self, who: Actor, frame: Operation, settle: Callable[[Effects | Refused], None]) -> None:
+        """Queue an operation; `settle` is called once, when it is durable or refused. Waits while the queue is full."""
+        await self._operations.send(writer.Operation(who, frame, settle))  # type: ignore[arg-type]
+
+    async def ask(self, who: Actor, frame: Operation) -> Effects:
+        """Have an operation carried out. Raises Refused. Cancelled, it may have been carried out or not."""
+        done = trio.Event()
+        outcomes: list[Effects | Refused] = []
+
+        def settle(outcome: Effects | Refused) -> None:
+            outcomes.append(outcome)
+            done.set()
+
+        await self.submit(who, frame, settle)
+        await done.wait()
+        if isinstance(outcomes[0], Refused):
+            raise outcomes[0]
+        return outcomes[0]
+
+    def answer(self, frame: Request, outcome: Effects | Refused) -> Sent | Done | Error:
+        """The frame that tells the asker."""
+        if isinstance(outcome, Refused):
+            return error_frame(frame.id, outcome)
+        return views.answer(self.state, self.presence, frame, outcome.seq)
+
+    @property
+    def queued(self) -> int:
+        return self._operations.statistics().current_buffer_used
+
+    def attach(self, key: object, reader: Reader) -> Reader | None:
+        """Have `reader` offered what is committed; returns the one it takes the place of."""
+        before = self._readers.get(key)
+        self._readers[key] = reader
+        return before
+
+    def detach(self, key: object, reader: Reader) -> bool:
+        """The opposite; False if another has taken its place already."""
+        if self._readers.get(key) is not reader:
+            return False
+        del self._readers[key]
+        return True
+
+    def farewell(self, frame: bytes) -> None:
+        """Give every reader its last frame."""
+        for reader in tuple(self._readers.values()):
+            reader.farewell(frame)
+
+    # --- for the idle stop
+
+    def enter(self) -> None:
+        """Somebody needs the hub from here on, until `leave`."""
+        self._busy += 1
+        self._stir()
+
+    def leave(self) -> None:
+        self._busy -= 1
+        self._stir()
+
+    def _stir(self) -> None:
+        self._activity.set()
+        self._activity = trio.Event()
+
+    @property
+    def busy(self) -> bool:
+        return self._busy > 0
+
+    async def next_activity(self) -> None:
+        """Return when somebody came or went."""
+        await self._activity.wait()
+
+
+def error_frame(request: str | None, refused: Refused) -> Error:
+    return Error(
+        id=request,
+        code=refused.code,
+        message=refused.message,
+        path=refused.path,
+        retry_after_ms=refused.retry_after_ms,
+    )
+
+
+def unavailable() -> Refused:
+    return Refused(Code.UNAVAILABLE, "The hub is stopping; it starts again with the next request.", retry_after_ms=500)

@@ -1,0 +1,1 @@
+"""The log on disk and what is derived from it: the only code that writes what must last."""

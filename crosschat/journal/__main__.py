@@ -1,0 +1,56 @@
+"""Verbs on a data directory that no hub is using: `python -m crosschat.journal VERB DIR`.
+
+The one that starts it holds the lock. Exit status: 0 all is well, 1 something is damaged or the
+directory cannot be read, 2 the call is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from crosschat.errors import DataDirectoryError
+from crosschat.journal.check import check_log
+from crosschat.journal.files import RealFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosschat.journal.check import Report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m crosschat.journal", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    check = verbs.add_parser("check", help="read the whole log and report damage; changes nothing")
+    check.add_argument("directory", type=Path, help="the data directory")
+    check.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    options = parser.parse_args(arguments)
+    try:
+        report = check_log(options.directory, RealFiles())
+    except DataDirectoryError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(attrs.asdict(report)) if options.json else _describe(report))
+    return 1 if report.damages or report.torn else 0
+
+
+def _describe(report: Report) -> str:
+    found = [*report.damages, *([report.torn] if report.torn else [])]
+    lines = [f"{report.records} records up to seq {report.last_seq}, {report.bytes} bytes"]
+    for damage in found:
+        last = damage.line_number + damage.lines - 1
+        where = f"{damage.line_number}" if damage.lines == 1 else f"{damage.line_number}-{last}"
+        lines.append(f"{damage.file}:{where}: {damage.reason}")
+    lines.append(f"{len(found)} damaged places" if found else "no damage")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The data directory: ours, private, of a format that this program reads; or refused, untouched.
+
+Invariant: `FORMAT` is durable before anything else of ours is in the directory, so a directory that
+has messages or a log but no `FORMAT` was written by something else. Every check comes before the
+first change.
+
+A crash while the directory is made leaves it without `FORMAT`, or with `FORMAT` and some
+subdirectories missing; the next start completes either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from crosschat.errors import DataDirectoryError
+from crosschat.journal.files import (
+    DIRECTORY_MODE,
+    exists,
+    is_directory,
+    read_whole,
+    sync_directory,
+    write_atomically,
+)
+from crosschat.model import FORMAT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crosschat.journal.files import Files
+
+DIRECTORIES: Final = (
+    "log", "messages", "messages/threads", "messages/badges", "messages/tasks", "index",
+)  # fmt: skip
+_FORMAT_BYTES: Final = 4096
+
+
+def open_directory(home: Path, files: Files) -> tuple[str, ...]:
+    """Check or create the data directory; afterwards it is private and has all of `DIRECTORIES`.
+
+    Returns notes for people about what had to be put right. Call it under the hub's lock. Raises
+    DataDirectoryError, which names the remedy; whatever was there is then as it was.
+    """
+    try:
+        if exists(files, home):
+            new = _check(home, files)
+        else:
+            _make(home, files)
+            new = True
+        notes = _tighten(home, files)
+        if new:
+            text = json.dumps({"format": FORMAT, "min_reader": FORMAT}, separators=(",", ":"))
+            write_atomically(files, home / "FORMAT", text.encode() + b"\n")
+        return (*notes, *_subdirectories(home, files))
+    except OSError as error:
+        raise DataDirectoryError(
+            f"The data directory {home} cannot be used: {error}. Correct that, or set "
+            "CROSSCHAT_HOME to another directory."
+        ) from error
+
+
+def check_format(home: Path, files: Files) -> None:
+    """Raise DataDirectoryError unless `FORMAT` says that this program can read the directory.
+
+    A missing file raises FileNotFoundError. Changes nothing.
+    """
+    try:
+        stated = json.loads(read_whole(files, home / "FORMAT", _FORMAT_BYTES))
+        minimum = stated["min_reader"]
+        readable = type(stated["format"]) is int and type(minimum) is int
+    except (ValueError, KeyError, TypeError, RecursionError):
+        readable = False
+    if not readable:
+        raise DataDirectoryError(
+            f"{home}/FORMAT is not readable. Restore it from a backup; for data of this version "
+            f'its content is {{"format":{FORMAT},"min_reader":{FORMAT}}}.'
+        )
+    if minimum > FORMAT:
+        raise DataDirectoryError(
+            f"{home} was written by a newer CrossChat (format {stated['format']}); this one reads "
+            f"format {FORMAT}. Upgrade CrossChat, or set CROSSCHAT_HOME to another directory."
+        )
+
+
+def _check(home: Path, files: Files) -> bool:
+    """Refuse what is not ours; True if the directory is still without a FORMAT, and may get one."""
+    found = files.lstat(home)
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        raise DataDirectoryError(f"{home} is not a directory but a link or file. Set CROSSCHAT_HOME to the directory.")
+    if found.st_uid != os.geteuid():
+        raise DataDirectoryError(
+            f"{home} belongs to the user with the id {found.st_uid}. Set CROSSCHAT_HOME to a directory of your own."
+        )
+    for name in ("FORMAT", *DIRECTORIES):
+        if exists(files, home / name) and stat.S_ISLNK(files.lstat(home / name).st_mode):
+            raise DataDirectoryError(f"{home / name} is a symbolic link. Put the real file or directory in its place.")
+    if exists(files, home / "FORMAT"):
+        check_format(home, files)
+        return False
+    if _has_files(home / "log", files):
+        raise DataDirectoryError(
+            f"{home} has a log but its FORMAT file is missing. Restore it from a backup; for data "
+            f'of this version its content is {{"format":{FORMAT},"min_reader":{FORMAT}}}.'
+        )
+    if _has_files(home / "messages", files):
+        raise DataDirectoryError(
+            f"{home} holds messages of another product or version, which this one cannot import "
+            "yet. Move the directory away, or set CROSSCHAT_HOME to another one."
+        )
+    return True
+
+
+def _has_files(path: Path, files: Files) -> bool:
+    if not is_directory(files, path):
+        return exists(files, path)
+    return any(_has_files(path / name, files) for name in files.listdir(path))
+
+
+def _make(home: Path, files: Files) -> None:
+    if not exists(files, home.parent):
+        _make(home.parent, files)
+    files.mkdir(home)
+    sync_directory(files, home.parent)
+
+
+def _tighten(home: Path, files: Files) -> list[str]:
+    mode = stat.S_IMODE(files.lstat(home).st_mode)
+    if mode == DIRECTORY_MODE:
+        return []
+    fd = files.open(home, "directory")
+    try:
+        files.chmod(fd, DIRECTORY_MODE)
+    finally:
+        files.close(fd)
+    return [f"{home} could be used by others (mode {mode:04o}); it is private now."]
+
+
+def _subdirectories(home: Path, files: Files) -> list[str]:
+    notes = []
+    for name in DIRECTORIES:
+        path = home / name
+        if exists(files, path):
+            notes += _tighten(path, files)
+        else:
+            files.mkdir(path)
+            sync_directory(files, path.parent)
+    return notes

@@ -1,0 +1,51 @@
+"""Named sizes and times of the product, in one place so that every refusal and every document agrees.
+
+Quotas that private hubs (bench, proof) raise are fields of `Quotas`, an argument of the hub; they are never
+read from the environment. Everything else is a constant.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+CONTENT_BYTES: Final = 32 * 1024  # UTF-8 bytes of a message, a task result or an error text
+METADATA_BYTES: Final = 8 * 1024  # encoded JSON of a message's metadata
+RECORD_BYTES: Final = 256 * 1024  # one line of the log
+FRAME_BYTES: Final = 256 * 1024  # one frame on either socket
+JSON_DEPTH: Final = 32
+SHORT_TEXT_CHARS: Final = 200  # status detail, badge value, label
+NAME_CHARS: Final = 64
+PATH_CHARS: Final = 4096
+
+BATCH_OPERATIONS: Final = 256  # operations committed by one sync
+BATCH_BYTES: Final = 1024 * 1024
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+OPERATIONS_QUEUED: Final = 1024  # waiting for the writer; then senders wait
+
+INFLIGHT_BYTES: Final = 256 * 1024  # unsent bytes per connection
+WRITE_DEADLINE_S: Final = 10.0  # a connection that takes no bytes for so long is closed; it resumes later
+HELLO_DEADLINE_S: Final = 5.0
+HEARTBEAT_INTERVAL_S: Final = 20.0
+HEARTBEAT_DEADLINE_S: Final = 20.0
+
+PAGE_ITEMS: Final = 20  # default page of history
+PAGE_ITEMS_MAX: Final = 200
+PAGE_CHARS: Final = 40_000  # encoded characters of one reply
+WAIT_DEFAULT_MS: Final = 30_000
+WAIT_MAX_MS: Final = 600_000
+COOLDOWN_MAX_MS: Final = 60_000
+
+LEASE_GRACE_S: Final = 600.0  # a claimant may be gone for so long before its task reopens
+IDLE_STOP_S: Final = 300.0
+TOOL_DEADLINE_S: Final = 5.0  # a tool answers within this while the hub is away
+
+
+@attrs.frozen
+class Quotas:
+    """What one agent, and all of them, may use. Sends are a token bucket: `rate` per second, `burst` at once."""
+
+    agents: int = 64
+    messages_per_s: float = 20.0
+    messages_burst: int = 100

@@ -1,0 +1,201 @@
+"""What the kernel says about processes: who is at the other end of a socket, who started whom, who is gone.
+
+The only module with Linux and macOS branches for this: Linux reads /proc and waits on pidfds; macOS asks psutil and
+waits with kqueue. A process is pinned by pid *and* start time, because pids are used again. Everything here is
+advice about a moment that has passed by the time the caller reads it, except `wait_gone`, which starts from a
+handle on the process itself. Owns no state; a cancel closes the handle.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+MAX_ANCESTORS: Final = 64
+# What may stand between Claude Code and its MCP server without being a program of its own right.
+WRAPPERS: Final = frozenset({"sh", "dash", "bash", "zsh", "env", "uv", "uvx", "npx", "crosschat-launch"})
+WRAPPER_PREFIXES: Final = ("npm exec",)
+CLAUDE: Final = "claude"
+
+
+@attrs.frozen
+class Process:
+    """`start`: clock ticks since boot on Linux, microseconds since the epoch on macOS; only ever compared."""
+
+    pid: int
+    start: int
+    parent: int
+    name: str  # the command name the kernel keeps, at most 15 bytes on Linux
+    exe: str | None = None  # base name of the executable, where it can be read
+
+    @property
+    def key(self) -> str:
+        """Names this process and no other of this machine, ever: boot, pid and start time."""
+        return f"{boot_id()}:{self.pid}:{self.start}"
+
+    @property
+    def is_claude(self) -> bool:
+        return CLAUDE in (self.exe, self.name)
+
+    @property
+    def is_wrapper(self) -> bool:
+        return self.name in WRAPPERS or self.name.startswith(WRAPPER_PREFIXES)
+
+
+Lookup = Callable[[int], "Process | None"]
+
+
+@attrs.frozen
+class PeerCredentials:
+    pid: int
+    uid: int
+
+
+class HasOptions(Protocol):
+    """A socket of the standard library, or trio's."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
+
+
+def peer_credentials(sock: HasOptions) -> PeerCredentials:
+    """Who called connect() or listen() on the other end, as the kernel recorded it. Raises OSError."""
+    if sys.platform == "linux":
+        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return PeerCredentials(pid, uid)
+    local_level, local_peercred, local_peerpid = 0, 1, 2  # <sys/un.h>; struct xucred begins with version and uid
+    _, uid = struct.unpack("II", sock.getsockopt(local_level, local_peercred, 76)[:8])
+    (pid,) = struct.unpack("i", sock.getsockopt(local_level, local_peerpid, 4))
+    return PeerCredentials(pid, uid)
+
+
+def find(pid: int) -> Process | None:
+    """The process as it is now, or None if there is none that we may see."""
+    if sys.platform == "linux":
+        return _from_proc(pid)
+    return _from_psutil(pid)
+
+
+def ancestors(pid: int, lookup: Lookup = find) -> list[Process]:
+    """The process and those above it, nearest first, as far as they can be seen."""
+    found: list[Process] = []
+    while pid > 0 and len(found) < MAX_ANCESTORS:
+        process = lookup(pid)
+        if process is None or any(process.pid == known.pid for known in found):
+            break
+        if found and process.start > found[-1].start:
+            break  # a parent is never younger: this pid was used again
+        found.append(process)
+        pid = process.parent
+    return found
+
+
+def find_agent_process(pid: int, lookup: Lookup = find) -> Process | None:
+    """The Claude process above `pid`, if only known wrappers stand between them; else None."""
+    for process in ancestors(pid, lookup)[1:]:
+        if process.is_claude:
+            return process
+        if not process.is_wrapper:
+            return None
+    return None
+
+
+async def wait_gone(process: Process) -> None:
+    """Return when the process has ended, at once if it is not there any more. Cancel-safe."""
+    if sys.platform == "linux":
+        try:
+            handle = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return
+        try:
+            current = find(process.pid)
+            if current is None or current.start == process.start:
+                await trio.lowlevel.wait_readable(handle)
+        finally:
+            os.close(handle)
+    else:
+        await _wait_gone_kqueue(process)
+
+
+async def _wait_gone_kqueue(process: Process) -> None:
+    """A queue of its own for each watch: trio's own queue takes one watcher for a pid."""
+    names = vars(select)  # the constants are absent from the stubs of other platforms
+    event = names["kevent"](
+        process.pid,
+        filter=names["KQ_FILTER_PROC"],
+        flags=names["KQ_EV_ADD"] | names["KQ_EV_ONESHOT"],
+        fflags=names["KQ_NOTE_EXIT"],
+    )
+    queue = names["kqueue"]()
+    try:
+        with suppress(ProcessLookupError):
+            queue.control([event], 0, 0)
+            if find(process.pid) == process:
+                await trio.lowlevel.wait_readable(queue.fileno())
+    finally:
+        queue.close()
+
+
+def _from_proc(pid: int) -> Process | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # A process may be called ") R 1 1 1 0": what follows the last parenthesis is the kernel's.
+    head, _, tail = stat.rpartition(b")")
+    fields = tail.split()
+    if len(fields) < 20 or fields[0] in (b"Z", b"X"):
+        return None
+    name = head.partition(b"(")[2].decode(errors="replace")
+    exe: str | None = None
+    with suppress(OSError):
+        exe = os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+    return Process(pid=pid, start=int(fields[19]), parent=int(fields[1]), name=name, exe=exe)
+
+
+def _from_psutil(pid: int) -> Process | None:
+    import psutil
+
+    try:
+        found = psutil.Process(pid)
+        with found.oneshot():
+            start, parent, name = int(found.create_time() * 1_000_000), found.ppid(), found.name()
+    except psutil.Error:
+        return None
+    exe: str | None = None
+    with suppress(psutil.Error):
+        exe = os.path.basename(found.exe()) or None
+    return Process(pid=pid, start=start, parent=parent, name=name, exe=exe)
+
+
+def boot_id() -> str:
+    """Differs after each boot, so that pid and start time of an earlier one are never taken for a live process."""
+    if sys.platform == "linux":
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return "unknown"
+    import psutil
+
+    return str(int(psutil.boot_time()))
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process, where the platform tells."""
+    if sys.platform == "linux":
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            return None
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
