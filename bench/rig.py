@@ -1,0 +1,192 @@
+"""A private hub and light clients for measuring it.
+
+An agent is the process that connected, so each client of the rig is dialled by a child process that then only lives
+on; its socket is handed to this one, which drives all of them. Everything that is started is ended with its context.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crosschat.wire import PROTOCOL, AgentFrame, Hello, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
+START_DEADLINE_S: Final = 30.0
+
+
+@attrs.frozen
+class PrivateHub:
+    """A running hub on a directory of its own. `started_s`: from spawning it to both sockets accepting."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    started_s: float
+
+    @property
+    def agents_socket(self) -> Path:
+        return self.home / "run" / "agents.sock"
+
+    def ask(self, op: str) -> dict[str, object]:
+        """One request on the control socket and its answer."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self.home / "run" / "control.sock"))
+            sock.sendall(json.dumps({"op": op, "id": "1"}).encode() + b"\n")
+            answer: dict[str, object] = json.loads(sock.makefile("rb").readline())
+        return answer
+
+
+@contextmanager
+def private_hub() -> Iterator[PrivateHub]:
+    """Start a hub with raised quotas on a temporary directory; stopped and removed in the end."""
+    with tempfile.TemporaryDirectory(prefix="crosschat-bench-", dir="/tmp") as directory:
+        home = Path(directory) / "h"
+        reading, writing = os.pipe()
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "crosschat.hub", "--home", str(home), "--stay", "--quotas", RAISED_QUOTAS]
+        process = subprocess.Popen([*command, "--ready-fd", str(writing)], pass_fds=[writing])
+        try:
+            os.close(writing)
+            with os.fdopen(reading, "rb") as ready:
+                line = ready.readline()
+            started_s = time.perf_counter() - begun
+            if b'"pid"' not in line:
+                raise RuntimeError(f"the hub did not start: {line.decode(errors='replace').strip() or 'no answer'}")
+            yield PrivateHub(home, process, started_s)
+        finally:
+            process.terminate()
+            try:
+                process.wait(START_DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def dialled(path: Path, count: int) -> Iterator[list[socket.socket]]:
+    """`count` connections to `path`, each from a process of its own that lives as long as the context."""
+    children: list[int] = []
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            ours, theirs = socket.socketpair()
+            child = os.fork()
+            if child == 0:
+                _dial_and_stay(path, theirs)
+            children.append(child)
+            theirs.close()
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            ours.close()
+            sockets.append(socket.socket(fileno=descriptors[0]))
+        yield sockets
+    finally:
+        for sock in sockets:
+            sock.close()
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _dial_and_stay(path: Path, theirs: socket.socket) -> None:
+    try:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(path))
+        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)
+
+
+class Client:
+    """An agent over a plain socket: the least work per frame, so that the hub is what is measured."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self.sock = sock
+        self.buffer = bytearray()
+        key = base64.b64encode(os.urandom(16)).decode()
+        sock.sendall(
+            f"GET /agents HTTP/1.1\r\nHost: crosschat\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        while b"\r\n\r\n" not in self.buffer:
+            self.buffer += sock.recv(65536)
+        del self.buffer[: self.buffer.index(b"\r\n\r\n") + 4]
+        self.send(Hello(protocol=PROTOCOL, version="bench", cwd="/", name=name))
+        if b'"type":"welcome"' not in self.receive():
+            raise RuntimeError("the hub did not welcome a client of the bench")
+
+    def send(self, frame: AgentFrame) -> None:
+        self.sock.sendall(masked(encode(frame)))
+
+    def receive(self) -> bytes:
+        """The payload of the next text frame."""
+        while True:
+            payloads = self.take()
+            if payloads:
+                return payloads[0]
+            self.fill()
+
+    def fill(self) -> None:
+        received = self.sock.recv(1 << 18)
+        if not received:
+            raise RuntimeError("the hub closed a connection of the bench")
+        self.buffer += received
+
+    def take(self, most: int = 1) -> list[bytes]:
+        """Up to `most` text frames that have arrived whole."""
+        found: list[bytes] = []
+        while len(found) < most and len(self.buffer) >= 2:
+            size, head = self.buffer[1] & 0x7F, 2
+            if size >= 126:
+                head = 4 if size == 126 else 10
+                if len(self.buffer) < head:
+                    break
+                size = int.from_bytes(self.buffer[2:head], "big")
+            if len(self.buffer) < head + size:
+                break
+            if self.buffer[0] & 0x0F == 1:
+                found.append(bytes(self.buffer[head : head + size]))
+            del self.buffer[: head + size]
+        return found
+
+
+def masked(data: bytes) -> bytes:
+    """A client's text frame; masked with zeros, which costs nothing."""
+    size = len(data)
+    if size < 126:
+        head = bytes((0x81, 0x80 | size))
+    elif size < 1 << 16:
+        head = b"\x81\xfe" + size.to_bytes(2, "big")
+    else:
+        head = b"\x81\xff" + size.to_bytes(8, "big")
+    return head + b"\0\0\0\0" + data
+
+
+def selector_of(clients: list[Client]) -> selectors.DefaultSelector:
+    selector = selectors.DefaultSelector()
+    for client in clients:
+        selector.register(client.sock, selectors.EVENT_READ, client)
+    return selector
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process in MiB (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,289 @@
+"""What each of the ten tools does: checked arguments to requests, answers to the reply's JSON object.
+
+A call that changes something carries a `cid`. If it ends without an answer, the `cid` is kept for a while, and the
+next call of the same tool with the same arguments uses it again: what was stored after all is then not stored twice.
+Nothing here touches the wire to the client; a cancel anywhere leaves at most such an unconfirmed `cid`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+import attrs
+import trio
+
+from crosschat import wire
+from crosschat.bridge.client import UNCONFIRMED_S, Link, Request
+from crosschat.bridge.inbox import Inbox
+from crosschat.bridge.views import messages_reply, peer_view, task_view, to_text
+from crosschat.bridge.waiting import Call, Waiting
+from crosschat.errors import Code, Refused
+from crosschat.limits import CONTENT_BYTES, METADATA_BYTES, PAGE_ITEMS, TOOL_DEADLINE_S, WAIT_DEFAULT_MS
+from crosschat.model import Importance, JsonObject, Outcome, Status, TaskFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNCONFIRMED_KEPT: Final = 64
+UNSURE: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL})
+
+_Answer = TypeVar("_Answer", wire.Sent, wire.Page, wire.PeerList, wire.Done)
+
+
+class Unconfirmed:
+    """The `cid`s of calls that ended without an answer, by tool and arguments; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    @contextmanager
+    def cid(self, tool: str, arguments: JsonObject) -> Iterator[str]:
+        """The `cid` for this call. It is kept if the block ends unsure of what happened, or cancelled."""
+        key = to_text([tool, sorted(arguments.items())])
+        cid, kept_at = self._kept.pop(key, ("", -UNCONFIRMED_S))
+        if not cid or trio.current_time() - kept_at > UNCONFIRMED_S:
+            cid = uuid.uuid4().hex
+        sure = False
+        try:
+            yield cid
+            sure = True
+        except Refused as refused:
+            sure = refused.code not in UNSURE
+            raise
+        finally:
+            if not sure:
+                self._kept[key] = cid, trio.current_time()
+                while len(self._kept) > UNCONFIRMED_KEPT:
+                    self._kept.popitem(last=False)
+
+
+@attrs.frozen
+class Session:
+    """What the tools of one client share."""
+
+    link: Link
+    inbox: Inbox
+    waiting: Waiting
+    unconfirmed: Unconfirmed = attrs.field(factory=Unconfirmed)
+
+    async def ask(self, kind: type[_Answer], request: Request, deadline: float | None = None) -> _Answer:
+        within = trio.current_time() + TOOL_DEADLINE_S if deadline is None else deadline
+        answer = await self.link.request(request, deadline=within)
+        if not isinstance(answer, kind):
+            raise Refused(Code.INTERNAL, f"The hub answered {request.type} with {answer.type}")
+        return answer
+
+
+async def send_message(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    content, metadata = str(given["content"]), cast("JsonObject | None", given.get("metadata"))
+    if not content.strip():
+        raise Refused(Code.INVALID, "content must not be empty")
+    _bounded("content", content, CONTENT_BYTES)
+    _bounded("metadata", "" if metadata is None else to_text(metadata), METADATA_BYTES)
+    with session.unconfirmed.cid("send_message", given) as cid:
+        sent = await session.ask(
+            wire.Sent,
+            wire.Send(
+                id=session.link.new_id(),
+                cid=cid,
+                content=content,
+                thread=_text(given, "threadId"),
+                metadata=metadata,
+                importance=cast("Importance | None", given.get("importance")),
+            ),
+        )
+    return _filled(
+        messageId=sent.message,
+        seq=sent.seq,
+        threadId=sent.thread,
+        recipients=sent.states or None,
+        away=list(sent.away) or None,
+        unresolvedMentions=list(sent.unresolved) or None,
+    )
+
+
+async def get_messages(session: Session, given: JsonObject, call: Call) -> JsonObject:
+    message = _text(given, "messageId")
+    if message is not None and (more := given.keys() - {"messageId", "offset", "markAsRead"}):
+        raise Refused(Code.INVALID, f"messageId asks for one message: leave out {', '.join(sorted(more))}")
+    if message is None and "offset" in given:
+        raise Refused(Code.INVALID, "offset needs the messageId whose text it continues")
+    if "before" in given and "after" in given:
+        raise Refused(Code.INVALID, "Give before or after, not both")
+    page = await session.ask(
+        wire.Page,
+        wire.Read(
+            id=session.link.new_id(),
+            thread=_text(given, "threadId"),
+            limit=cast("int", given.get("limit", PAGE_ITEMS)),
+            unread=bool(given.get("unreadOnly", False)),
+            before=_text(given, "before"),
+            after=_text(given, "after"),
+            badge=_text(given, "badge"),
+            message=message,
+            offset=cast("int", given.get("offset", 0)),
+        ),
+    )
+    if given.get("markAsRead", True):
+        session.inbox.offer_page(call.id, page)
+    return messages_reply(
+        page.items,
+        session.inbox,
+        alone=message is not None,
+        earlier=page.earlier,
+        later=page.later,
+        unread=page.unread or None,
+    )
+
+
+async def wait_for_messages(session: Session, given: JsonObject, call: Call) -> JsonObject:
+    waited = await session.waiting.wait(
+        call,
+        timeout_s=cast("int", given.get("timeoutMs", WAIT_DEFAULT_MS)) / 1000,
+        cooldown_s=cast("int", given.get("broadcastCooldownMs", 0)) / 1000,
+    )
+    if waited.items:
+        return {"received": True, **messages_reply(waited.items, session.inbox)}
+    away = waited.reason == "timeout" and not session.link.connected
+    return _filled(
+        received=False,
+        reason=waited.reason,
+        hub="away" if away else None,
+        why=session.link.trouble if away else None,
+    )
+
+
+async def list_peers(session: Session, _: JsonObject, __: Call) -> JsonObject:
+    answer = await session.ask(wire.PeerList, wire.Peers(id=session.link.new_id()))
+    welcome = session.link.welcome
+    peers = [peer_view(peer) for peer in answer.peers if peer.id != session.inbox.agent]
+    return _filled(
+        you=None if welcome is None else {"name": welcome.name, "id": welcome.agent},
+        dashboard=None if welcome is None else welcome.dashboard,
+        peers=peers,
+        count=len(peers),
+    )
+
+
+async def set_status(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    with session.unconfirmed.cid("set_status", given) as cid:
+        done = await _set_status(
+            session,
+            wire.SetStatus(
+                id=session.link.new_id(),
+                cid=cid,
+                status=cast("Status", given["status"]),
+                detail=_text(given, "detail"),
+                task=_text(given, "taskMessageId"),
+            ),
+        )
+    return {**given, **_task_of(done)}
+
+
+async def _set_status(session: Session, request: wire.SetStatus, deadline: float | None = None) -> wire.Done:
+    done = await session.ask(wire.Done, request, deadline)
+    # The hub keeps the status of a connection only: the next one begins with it.
+    session.link.hello = attrs.evolve(session.link.hello, status=request.status, detail=request.detail)
+    return done
+
+
+async def flag_as_task(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    wanted = cast("dict[str, str] | None", given.get("filter"))
+    with session.unconfirmed.cid("flag_as_task", given) as cid:
+        done = await session.ask(
+            wire.Done,
+            wire.FlagTask(
+                id=session.link.new_id(),
+                cid=cid,
+                message=str(given["messageId"]),
+                filter=None
+                if not wanted
+                else TaskFilter(
+                    agent=wanted.get("agentId"),
+                    working_dir=wanted.get("workingDirReq"),
+                    project=wanted.get("gitProject"),
+                ),
+            ),
+        )
+    return {"messageId": given["messageId"], **_task_of(done)}
+
+
+async def claim_task(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    message = str(given["messageId"])
+    with session.unconfirmed.cid("claim_task", given) as cid:
+        request = wire.ClaimTask(id=session.link.new_id(), cid=cid, message=message)
+        done = await session.ask(wire.Done, request)
+    return {"messageId": message, **_task_of(done)}
+
+
+async def resolve_task(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    result, error = str(given["result"]), _text(given, "error")
+    _bounded("result", result, CONTENT_BYTES)
+    _bounded("error", error or "", CONTENT_BYTES)
+    with session.unconfirmed.cid("resolve_task", given) as cid:
+        done = await session.ask(
+            wire.Done,
+            wire.ResolveTask(
+                id=session.link.new_id(),
+                cid=cid,
+                message=str(given["messageId"]),
+                status=cast("Outcome", given["status"]),
+                result=result,
+                error=error,
+            ),
+        )
+    task = _task_of(done, without=("result", "error"))  # the model has just written them
+    return {"messageId": given["messageId"], **task}
+
+
+async def add_badge(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    with session.unconfirmed.cid("add_badge", given) as cid:
+        await session.ask(
+            wire.Done,
+            wire.AddBadge(
+                id=session.link.new_id(),
+                cid=cid,
+                message=str(given["messageId"]),
+                badge_type=str(given["badgeType"]),
+                value=str(given["badgeValue"]),
+                label=_text(given, "label"),
+            ),
+        )
+    badge = _filled(type=given["badgeType"], value=given["badgeValue"], label=given.get("label"))
+    return {"messageId": given["messageId"], "badges": [badge]}
+
+
+async def clear_session(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    deadline = trio.current_time() + TOOL_DEADLINE_S
+    messages = bool(given.get("messages", True))
+    with session.unconfirmed.cid("clear_session", given) as cid:
+        status = wire.SetStatus(id=session.link.new_id(), cid=f"{cid}-s", status="available")
+        await _set_status(session, status, deadline)
+        if messages:
+            clear = wire.ClearChannel(id=session.link.new_id(), cid=cid)
+            await session.ask(wire.Done, clear, deadline)
+    return {"cleared": messages, "status": "available"}
+
+
+def _text(given: JsonObject, name: str) -> str | None:
+    return cast("str | None", given.get(name))
+
+
+def _filled(**fields: object) -> JsonObject:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _task_of(done: wire.Done, without: tuple[str, ...] = ()) -> JsonObject:
+    if done.task is None:
+        return {}
+    task = task_view(done.task)
+    return {"task": {name: value for name, value in task.items() if name not in without}}
+
+
+def _bounded(name: str, text: str, limit: int) -> None:
+    size = len(text.encode(errors="replace"))
+    if size > limit:
+        raise Refused(Code.TOO_LARGE, f"{name} has {size} bytes and may have {limit}: shorten or split it")

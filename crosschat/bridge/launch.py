@@ -1,0 +1,174 @@
+"""Start the hub when none answers. Plain synchronous code of the standard library, for the bridge and the CLI.
+
+Whoever wants a hub connects first; who finds nobody takes `hub.lock`, connects once more, and starts the hub with the
+locked descriptor, so the lock is never free between starter and hub and of many starters exactly one starts one. The
+others keep connecting, and take the lock themselves if the first one's hub did not come up.
+
+The hub is nobody's child (a shell starts it in the background and leaves), in a session of its own, so it outlives
+who started it. A starter that dies half-way leaves either a hub that comes up by itself or a lock that is free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from crosschat import lock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crosschat.paths import Home
+
+START_DEADLINE_S: Final = 10.0
+FIRST_PAUSE_S: Final = 0.005
+LONGEST_PAUSE_S: Final = 0.1
+READY_LINE_BYTES: Final = 64 * 1024
+# Who an agent is, and the tokens of its session, are no business of the hub, whoever happens to start it.
+PRIVATE_VARIABLES: Final = ("CLAUDE", "CROSSCHAT_NAME", "CROSSCHAT_CWD")
+# The shell puts the program in the background and exits, which leaves it to init.
+DETACH: Final = ("/bin/sh", "-c", '"$@" &', "crosschat-launch")
+
+
+class HubUnavailable(Exception):
+    """No hub answers and none could be started; the text names the cause and the remedy."""
+
+
+def ensure_hub(
+    home: Home,
+    *,
+    wait_s: float = START_DEADLINE_S,
+    port: int | None = None,
+    idle_stop_s: float | None = None,
+    stay: bool = False,
+) -> None:
+    """Return when a hub accepts connections for `home`, starting one if there is none.
+
+    The options are for a hub that is started here; a running one keeps its own. Raises HubUnavailable after about
+    `wait_s`, or at once if the hub refuses to run, then with the hub's own words.
+    """
+    give_up_at, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
+    while not answers(home):
+        descriptor = _take_lock(home)
+        if descriptor is not None:
+            try:
+                if not answers(home):
+                    command = hub_command(home, port=port, idle_stop_s=idle_stop_s, stay=stay)
+                    _start(home, command, descriptor, give_up_at)
+            finally:
+                os.close(descriptor)  # the hub has its own copy
+            return
+        if time.monotonic() >= give_up_at:
+            raise HubUnavailable(
+                f"a hub holds {home.hub_lock} but does not answer on {home.control_socket}: "
+                "look at it with `crosschat status`, end it with `crosschat stop`"
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def answers(home: Home) -> bool:
+    """Whether somebody accepts connections on the control socket. Raises HubUnavailable if we may not ask."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(home.control_socket))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except BlockingIOError:
+            return True  # so many are waiting to be accepted that somebody must be there
+        except OSError as error:
+            raise _cannot_use(home, error) from None
+        return True
+
+
+def hub_command(
+    home: Home, *, port: int | None = None, idle_stop_s: float | None = None, stay: bool = False
+) -> list[str]:
+    """The hub's command line without the inherited descriptors."""
+    command = [sys.executable, "-m", "crosschat.hub", "--home", os.fspath(home.root)]
+    if home.run_override is not None:
+        command += ["--run-dir", os.fspath(home.run_override)]
+    if port is not None:
+        command += ["--port", str(port)]
+    if idle_stop_s is not None:
+        command += ["--idle-stop-s", str(idle_stop_s)]
+    return [*command, "--stay"] if stay else command
+
+
+def hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(PRIVATE_VARIABLES)}
+
+
+def _take_lock(home: Home) -> int | None:
+    try:
+        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return lock.try_hold(home.hub_lock)
+    except OSError as error:
+        raise _cannot_use(home, error) from None
+
+
+def _cannot_use(home: Home, error: OSError) -> HubUnavailable:
+    return HubUnavailable(
+        f"the data directory {home.root} cannot be used ({error.strerror or error}: "
+        f"{error.filename or home.run}): make it a directory of yours with mode 0700, "
+        "or set CROSSCHAT_HOME to another one"
+    )
+
+
+def _start(home: Home, command: list[str], lock_fd: int, give_up_at: float) -> None:
+    ready, ready_in_hub = os.pipe()
+    try:
+        try:
+            subprocess.run(
+                [*DETACH, *command, "--lock-fd", str(lock_fd), "--ready-fd", str(ready_in_hub)],
+                check=True,
+                cwd="/",
+                env=hub_environment(os.environ),
+                pass_fds=(lock_fd, ready_in_hub),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise HubUnavailable(f"the hub cannot be started: {error}") from None
+        finally:
+            os.close(ready_in_hub)
+        _await_ready(home, command, ready, give_up_at)
+    finally:
+        os.close(ready)
+
+
+def _await_ready(home: Home, command: list[str], ready: int, give_up_at: float) -> None:
+    by_hand = " ".join(command[:3])
+    said = b""
+    poll = select.poll()
+    poll.register(ready, select.POLLIN)
+    while b"\n" not in said and len(said) < READY_LINE_BYTES:
+        left_ms = (give_up_at - time.monotonic()) * 1000
+        if left_ms <= 0 or not poll.poll(left_ms):
+            raise HubUnavailable(
+                "the hub was started and is not ready yet: try again in a moment, "
+                f"or see why in {home.logs / 'hub.jsonl'}"
+            )
+        part = os.read(ready, 4096)
+        if not part:
+            break
+        said += part
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        raise HubUnavailable(
+            f"the hub ended before it was ready: see {home.logs / 'hub.jsonl'}, or run it in "
+            f"a terminal with `{by_hand} --home {home.root}`"
+        ) from None
+    if isinstance(answer, dict) and "error" in answer:
+        raise HubUnavailable(str(answer["error"]))

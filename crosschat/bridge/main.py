@@ -1,0 +1,125 @@
+"""`crosschat serve`: one MCP server for one client, from its start to its end.
+
+It ends when stdin ends, on SIGINT or SIGTERM, or when the Claude process above it is gone, whatever keeps the pipe
+open; never because the hub did. It leaves nothing behind: the hub sees the socket close, and keeps what is unread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from crosschat import processes, websocket, wire
+from crosschat.bridge.calls import Session
+from crosschat.bridge.client import Link
+from crosschat.bridge.inbox import Inbox
+from crosschat.bridge.launch import ensure_hub
+from crosschat.bridge.project import project_of
+from crosschat.bridge.views import fitting
+from crosschat.bridge.waiting import Waiting
+from crosschat.errors import ConfigurationError
+from crosschat.paths import Configuration, read_environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+DISTRIBUTION: Final = "crosschat-hub"
+END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SESSION_VARIABLE: Final = "CLAUDE_CODE_SESSION_ID"
+
+
+def main() -> int:
+    """Serve until the client is gone. The exit status: 0, or 2 if it could not begin, with a line on stderr."""
+    try:
+        configuration = read_environment()
+        cwd = configuration.cwd or Path.cwd()
+    except ConfigurationError as error:
+        print(f"crosschat: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"crosschat: the working directory is gone ({error}): start in one that exists", file=sys.stderr)
+        return 2
+    try:
+        for descriptor in (0, 1):
+            os.fstat(descriptor)
+    except OSError:
+        print("crosschat: serve speaks MCP on stdin and stdout, and one of them is closed", file=sys.stderr)
+        return 2
+    try:
+        trio.run(partial(run_bridge, configuration, cwd))
+    except* KeyboardInterrupt:
+        pass
+    return 0
+
+
+def version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "0"  # a checkout that was not installed
+
+
+def open_session(configuration: Configuration, cwd: Path) -> Session:
+    """Everything of one client, not running yet."""
+    home, inbox = configuration.home, Inbox()
+
+    async def start_hub() -> None:
+        start = partial(ensure_hub, home, port=configuration.dashboard_port)
+        # Abandoned, the thread ends with the process, or its hub comes up: both are what was wanted.
+        await trio.to_thread.run_sync(start, abandon_on_cancel=True)
+
+    hello = wire.Hello(
+        protocol=wire.PROTOCOL,
+        version=version(),
+        cwd=os.fspath(cwd),
+        name=configuration.name,
+        project=project_of(cwd),
+        session=os.environ.get(SESSION_VARIABLE) or None,
+    )
+    link = Link(hello, inbox, dial=partial(websocket.dial, home.agents_socket), start_hub=start_hub)
+    waiting = Waiting(link, inbox, fitting=partial(fitting, inbox=inbox))
+    link.news = waiting.notify
+    return Session(link, inbox, waiting)
+
+
+async def run_bridge(configuration: Configuration, cwd: Path) -> None:
+    """Serve one client on stdin and stdout; returns when it is gone."""
+    for number in END_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # a second one comes too late to matter: it must not kill the ending
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
+        session = open_session(configuration, cwd)
+        # All of it lives as long as the client: whichever task notices its end cancels the others.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
+            nursery.start_soon(_end_with_claude, nursery.cancel_scope)
+            nursery.start_soon(session.link.run)
+            # `mcp` takes most of a second to import; the hub is dialled, or started, meanwhile.
+            serve = await trio.to_thread.run_sync(_import_server, abandon_on_cancel=True)
+            await serve(session, session.link.hello.version)
+            nursery.cancel_scope.cancel()
+
+
+def _import_server() -> Callable[[Session, str], Awaitable[None]]:
+    from crosschat.bridge.server import serve_session
+
+    return serve_session
+
+
+async def _end_on_signal(signals: AsyncIterator[int], bridge: trio.CancelScope) -> None:
+    async for _ in signals:
+        bridge.cancel()
+
+
+async def _end_with_claude(bridge: trio.CancelScope) -> None:
+    """A crash of Claude Code may leave our stdin open in a sibling: its process tells."""
+    claude = processes.find_agent_process(os.getpid())
+    if claude is not None:
+        await processes.wait_gone(claude)
+        bridge.cancel()

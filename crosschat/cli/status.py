@@ -1,0 +1,165 @@
+"""`crosschat status` and `crosschat peers`: the hub's own state and the agents it knows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from crosschat import wire
+from crosschat.cli import text
+from crosschat.cli.control import Control, NotRunning, new_id, page_of, running_hub
+from crosschat.cli.failure import NO_HUB, Failure
+from crosschat.cli.options import configuration, json_option
+
+if TYPE_CHECKING:
+    from crosschat.paths import Configuration
+
+PEER_COLUMNS = ("name", "state", "silent", "unread", "tasks", "project", "directory")
+
+
+@click.command()
+@click.option("--tasks", "tree", is_flag=True, help="Add the hub's live tasks, as a tree.")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, tree: bool, as_json: bool) -> None:
+    """Show whether the hub runs and how it is.
+
+    It starts none.
+
+    \b
+    Examples:
+      crosschat status
+      crosschat status --json | jq .dashboard
+
+    Exit status: 0 a hub runs and answers, 2 wrong option or environment, 3 none does.
+    """
+    chosen = configuration(ctx.obj)
+    try:
+        with Control.open(chosen.home) as control:
+            found = control.status(tree=tree)
+    except NotRunning as failure:
+        _print_absence(chosen, _why_absent(chosen) or failure.message, as_json=as_json)
+        ctx.exit(NO_HUB)
+    except Failure as failure:
+        if not as_json:
+            raise
+        _print_absence(chosen, failure.message, as_json=True)
+        ctx.exit(NO_HUB)
+    if as_json:
+        text.echo_json({"running": True, **_fields(found), "ignored": list(chosen.ignored)})
+    else:
+        _print_status(found, chosen)
+
+
+def _fields(value: object) -> dict[str, object]:
+    fields: dict[str, object] = json.loads(wire.to_json(value))
+    return fields
+
+
+def _why_absent(chosen: Configuration) -> str | None:
+    from crosschat.cli.lifecycle import lock_held
+
+    if lock_held(chosen.home):
+        return (
+            f"a hub holds {chosen.home.hub_lock} and does not listen yet, or any more: "
+            "look again in a moment, or `crosschat restart --force`"
+        )
+    return None
+
+
+def _print_absence(chosen: Configuration, reason: str, *, as_json: bool) -> None:
+    if as_json:
+        text.echo_json({"running": False, "home": str(chosen.home.root), "reason": reason})
+    else:
+        text.echo(text.styled("not running", bold=True), f": {text.plain(reason)}")
+        _print_ignored(chosen)
+
+
+def _print_ignored(chosen: Configuration) -> None:
+    for variable in chosen.ignored:
+        text.echo(text.styled("ignored", fg="yellow"), f"  {variable} is set for another product; unset it")
+
+
+def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
+    stops = "stays" if found.idle_stop_s is None else f"stops after {found.idle_stop_s:g} s without use"
+    rows = [
+        ("hub", f"running, pid {found.pid}, version {found.version}, since {found.started_at}, {stops}"),
+        ("data", found.home),
+        ("page", page_of(found)),
+        ("log", f"{found.head} records, {found.queued} waiting{_sync(found)}"),
+        ("memory", _size(found.rss_bytes)),
+        ("open tasks", str(found.open_tasks)),
+        ("agents", f"{sum(agent.connected for agent in found.agents)} connected, {len(found.agents)} known"),
+    ]
+    for label, value in rows:
+        text.echo(text.styled(f"{label:<12}", bold=True), text.plain(value))
+    _print_ignored(chosen)
+    for notice in found.notices:
+        text.echo(text.styled("notice      ", fg="yellow"), text.plain(notice))
+    for damage in found.damage:
+        text.echo(
+            text.styled("damage      ", fg="red"), text.plain(f"{damage.file} line {damage.line}: {damage.reason}")
+        )
+    if found.agents:
+        text.echo()
+        print_peers(found.agents)
+    if found.tree:
+        text.echo()
+        for line in found.tree:
+            text.echo(text.plain(line))
+
+
+def _sync(found: wire.HubStatus) -> str:
+    if found.sync_p50_ms is None or found.sync_p99_ms is None:
+        return ""
+    return f", sync p50 {found.sync_p50_ms:.2f} ms, p99 {found.sync_p99_ms:.2f} ms"
+
+
+def _size(rss_bytes: int | None) -> str:
+    return "not known" if rss_bytes is None else f"{rss_bytes / 1e6:.0f} MB"
+
+
+def print_peers(peers: tuple[wire.PeerView, ...]) -> None:
+    text.print_table(
+        PEER_COLUMNS,
+        [
+            (
+                peer.name,
+                (peer.status if peer.connected else "away") + (f": {peer.detail}" if peer.detail else ""),
+                "" if peer.silent_s is None else f"{peer.silent_s} s",
+                str(peer.unread),
+                " ".join(peer.claims),
+                peer.project or "",
+                peer.cwd,
+            )
+            for peer in peers
+        ],
+    )
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def peers(home: str | None, as_json: bool) -> None:
+    """List the agents.
+
+    Those that left since the hub started are listed as away: what is sent to them waits for them. Starts the hub if
+    none runs.
+
+    \b
+    Examples:
+      crosschat peers
+      crosschat peers --json | jq -r '.peers[].name'
+
+    Exit status: 0 done, 2 wrong option or environment, 3 no hub can be started.
+    """
+    with running_hub(configuration(home)) as control:
+        answer = control.ask(wire.Peers(id=new_id()), wire.PeerList)
+    if as_json:
+        text.echo_json({"peers": [_fields(peer) for peer in answer.peers]})
+    elif answer.peers:
+        print_peers(answer.peers)
+    else:
+        text.echo("no agent has come since the hub started: a session with `crosschat serve` as its MCP server is one")
