@@ -33,10 +33,10 @@ def try_hold(path: Path) -> int | None:
 
 
 def still_ours(descriptor: int, path: Path) -> bool:
-    """Whether `path` still names the file that `descriptor` has locked."""
+    """Whether `path` still names the file that `descriptor` has locked; False too if that cannot be seen any more."""
     try:
         named = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:  # removed, or what is above it was replaced or closed to us
         return False
     held = os.fstat(descriptor)
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)

@@ -42,7 +42,9 @@ nothing; with other content it is a `conflict`. An answer that changes something
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
+from math import isinf
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NoReturn, TypeAlias, cast, get_args, get_origin
 
 import attrs
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 1
 PROTOCOLS_SERVED: Final = (1,)
+UNKNOWN_FIELDS_SHOWN: Final = 5
 
 
 class BadFrame(Refused):
@@ -467,6 +470,12 @@ def _number(value: object, _: object) -> object:
     raise TypeError(f"expected a number, got {_JSON_NAMES.get(type(value), 'null')}")
 
 
+def _code(value: object, _: object) -> object:
+    if type(value) is not str:
+        raise TypeError(f"expected a string, got {_JSON_NAMES.get(type(value), 'null')}")
+    return Code(value)
+
+
 def _is_tuple(kind: object) -> bool:
     origin: object = get_origin(kind)
     return origin is tuple
@@ -491,6 +500,7 @@ def _strict_converter() -> Converter:
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(Code, _code)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook_func(lambda kind: kind == JsonObject, _exactly(dict))
     converter.register_structure_hook_factory(_is_tuple, _list_for_tuple)
@@ -502,14 +512,20 @@ def _strict_converter() -> Converter:
 def _object_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise BadFrame(f"the field {twice[:64]!r} is there twice")
     return found
 
 
 def _no_constant(text: str) -> NoReturn:
     raise BadFrame(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise BadFrame(f"the number {text[:32]} is too large")
+    return number
 
 
 def _depth(value: object) -> int:
@@ -523,11 +539,12 @@ def _depth(value: object) -> int:
 
 def parse(data: bytes | str) -> JsonObject:
     """One JSON object, strictly: no duplicate fields, NaN, lone surrogates, excess depth or size. Raises BadFrame."""
-    if len(data) > FRAME_BYTES:
-        raise BadFrame(f"a frame has at most {FRAME_BYTES} bytes, this one {len(data)}", code=Code.TOO_LARGE)
     try:
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size > FRAME_BYTES:
+            raise BadFrame(f"a frame has at most {FRAME_BYTES} bytes, this one {size}", code=Code.TOO_LARGE)
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, object_pairs_hook=_object_once, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_object_once, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -560,7 +577,8 @@ def _decode(data: bytes | str, union: UnionType) -> object:
 def _in_words(error: BaseException, _: type | None) -> str:
     match error:
         case ForbiddenExtraKeysError():
-            return f"unknown field {', '.join(sorted(str(name)[:64] for name in error.extra_fields))}"
+            names = sorted(str(name)[:64] for name in error.extra_fields)
+            return f"unknown field {', '.join(names[:UNKNOWN_FIELDS_SHOWN])}"
         case KeyError():
             return "this field is missing"
         case AttributeError():

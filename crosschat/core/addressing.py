@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 HERE: Final = "here"
 CANDIDATES_SHOWN: Final = 5
-_FENCE: Final = r"^[ ]{0,3}(?P<ticks>```+|~~~+).*?(?:^[ ]{0,3}(?P=ticks)[`~]*[ \t]*$|\Z)"
+# A line of backticks with another after them is a span, not the beginning of a fence (CommonMark 0.31, 4.5).
+_FENCE: Final = r"^[ ]{0,3}(?P<ticks>```+(?=[^`\n]*$)|~~~+).*?(?:^[ ]{0,3}(?P=ticks)[`~]*[ \t]*$|\Z)"
 _SPAN: Final = r"(?<!`)(?P<run>`+)(?!`).+?(?<!`)(?P=run)(?!`)"
 _CODE: Final = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
-# Not after a character that makes it part of a word, an address or a path; not before a slash and a name.
-_MENTION: Final = re.compile(r"(?<![\w.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/?\w)")
+# Not after a character that makes it part of a word, an address or a path; not before a slash and a name. Letters of
+# other scripts end a name and begin one, for they are often written without a space: what was meant for one agent
+# must not go to all.
+_MENTION: Final = re.compile(r"(?<![\w.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/\w)", re.ASCII)
 _SUFFIX: Final = re.compile(r"-[0-9a-z]{4}$")
 
 
@@ -34,7 +37,7 @@ _SUFFIX: Final = re.compile(r"-[0-9a-z]{4}$")
 class Mentions:
     """What a text mentions: agents by id in the order of writing, and names that are nobody's.
 
-    `own`: the author's own name was written, which addresses nobody.
+    The author's own name is none of them: it addresses nobody.
     """
 
     agents: tuple[str, ...] = ()
@@ -42,11 +45,9 @@ class Mentions:
     user: bool = False
     unresolved: tuple[str, ...] = ()
 
-    own: bool = False
-
     @property
     def any_resolved(self) -> bool:
-        return bool(self.agents) or self.here or self.user or self.own
+        return bool(self.agents) or self.here or self.user
 
 
 class Directory:
@@ -85,7 +86,7 @@ def find_mentions(text: str, directory: Directory, author: str) -> Mentions:
         return Mentions()
     agents: list[str] = []
     unresolved: list[str] = []
-    here = user = own = False
+    here = user = False
     for match in _MENTION.finditer(_CODE.sub(" ", text)):
         name = match[1].rstrip("._-")  # the end of a sentence; a name that ends so is found as it is
         agent = directory.find(match[1]) or directory.find(name)
@@ -95,11 +96,9 @@ def find_mentions(text: str, directory: Directory, author: str) -> Mentions:
             user = True
         elif agent is None:
             unresolved.append(name)
-        elif agent == author:
-            own = True
-        else:
+        elif agent != author:
             agents.append(agent)
-    return Mentions(tuple(dict.fromkeys(agents)), here, user, tuple(dict.fromkeys(unresolved)), own)
+    return Mentions(tuple(dict.fromkeys(agents)), here, user, tuple(dict.fromkeys(unresolved)))
 
 
 def refuse_unknown(mentions: Mentions, directory: Directory) -> None:

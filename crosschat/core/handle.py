@@ -101,6 +101,8 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
         case SetStatus(task=str() as target):
             keys.add(f"message:{target}")
         case Send(thread=str() as thread):
+            if (entry := state.message(thread)) is not None:  # who takes part there decides whom it reaches
+                keys.add(f"message:{state.message_id(state.root_of(entry).seq)}")
             for task in requests.begun_by_reply(state, who, thread):
                 keys.add(f"message:{state.message_id(task.target)}")
         case EndLease():

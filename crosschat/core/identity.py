@@ -4,13 +4,15 @@ Rules, the first that fits: the agent pinned to the same process (it reconnects,
 Claude Code takes over); the absent agent with the same Claude Code session id; the absent agent that asked for the
 same name in the same directory; else a new one. So nobody can take over an agent that is connected from another
 process. Names are unique among all known agents whatever their case: one that is taken gets a visible suffix, one
-that is derived from the directory always has it.
+that is derived from the directory always has it. The suffixes of a name that was asked for follow from that name
+alone, so that its agent is known again by them, and `api-docs` is never taken for an `api` with a suffix.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from itertools import count, islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +24,13 @@ from crosschat.limits import NAME_CHARS, PATH_CHARS, SHORT_TEXT_CHARS
 from crosschat.model import NAME_PATTERN, RESERVED_NAMES, AgentJoined, Slot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crosschat.core.presence import Presence
     from crosschat.core.state import Agent, State
 
 SUFFIX_CHARS: Final = 4
+SUFFIXES_KNOWN: Final = 64  # of one name; who has a later one is a new agent when it returns
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -96,22 +101,18 @@ def _known(state: State, presence: Presence, asked: Join) -> Agent | None:
         if asked.session is not None and agent.session == asked.session:
             return agent
     for agent in absent:
-        if (
-            asked.name is not None
-            and agent.explicit
-            and (agent.cwd, _asked_for(agent, asked.name)) == (asked.cwd, True)
-        ):
+        if asked.name is not None and agent.explicit and agent.cwd == asked.cwd and _asked_for(agent, asked.name):
             return agent
     return None
 
 
 def _asked_for(agent: Agent, name: str) -> bool:
     """Whether the agent asked for `name`: it has it, perhaps with the suffix it got because the name was taken."""
-    return agent.name.lower() == name.lower() or _base(agent.name).lower() == name.lower()
+    return agent.name.lower() in (name.lower(), *islice(_suffixes(name.lower(), _seed(name)), SUFFIXES_KNOWN))
 
 
-def _base(name: str) -> str:
-    return re.sub(rf"-[0-9a-z]{{{SUFFIX_CHARS}}}$", "", name)
+def _seed(name: str) -> str:
+    return f"name:{name.lower()}"
 
 
 def _name(state: State, known: Agent | None, asked: Join, slot: Slot) -> tuple[str, tuple[str, ...]]:
@@ -126,7 +127,7 @@ def _name(state: State, known: Agent | None, asked: Join, slot: Slot) -> tuple[s
     if known is not None and known.explicit and _asked_for(known, asked.name):
         name = known.name
     else:
-        name = _suffixed(asked.name, taken, f"{asked.process}:{slot.seq}")
+        name = _suffixed(asked.name, taken, _seed(asked.name))
     return name, (f"The name {asked.name!r} belongs to another agent; this one is called {name!r}.",)
 
 
@@ -136,14 +137,16 @@ def _from_directory(cwd: str) -> str:
 
 
 def _suffixed(base: str, taken: set[str], seed: str) -> str:
+    return next(name for name in _suffixes(base, seed) if name.lower() not in taken)
+
+
+def _suffixes(base: str, seed: str) -> Iterator[str]:
+    """Names made of `base` and four characters, without end; always the same ones for the same seed."""
     base = base[: NAME_CHARS - SUFFIX_CHARS - 1].rstrip("-._") or "agent"
-    attempt = 0
-    while True:
+    for attempt in count():
         number = zlib.crc32(f"{seed}:{attempt}".encode())
         suffix = ""
         for _ in range(SUFFIX_CHARS):
             number, digit = divmod(number, 36)
             suffix += _DIGITS[digit]
-        if (name := f"{base}-{suffix}").lower() not in taken:
-            return name
-        attempt += 1
+        yield f"{base}-{suffix}"

@@ -53,10 +53,21 @@ class Ledger:
         self._authors = array("I")
         self._audiences = array("I")
         self._roots = array("Q")
-        self._author_table: list[str] = []
+        self.author_table: list[str] = []
+        self.audience_table: list[Audience] = []
         self._author_numbers: dict[str, int] = {}
-        self._audience_table: list[Audience] = []
         self._audience_numbers: dict[Audience, int] = {}
+
+    @property
+    def columns(self) -> tuple[array[int], array[int], array[int], array[int]]:
+        """Kinds, authors, audiences and roots, for who stores or restores them whole."""
+        return self._kinds, self._authors, self._audiences, self._roots
+
+    def intern(self, authors: list[str], audiences: list[Audience]) -> None:
+        """Restore the tables that the numbers in the columns point into."""
+        self.author_table, self.audience_table = authors, audiences
+        self._author_numbers = {author: number for number, author in enumerate(authors)}
+        self._audience_numbers = {audience: number for number, audience in enumerate(audiences)}
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -75,15 +86,15 @@ class Ledger:
         self._roots.append(root)
 
     def _author(self, author: str) -> int:
-        number = self._author_numbers.setdefault(author, len(self._author_table))
-        if number == len(self._author_table):
-            self._author_table.append(author)
+        number = self._author_numbers.setdefault(author, len(self.author_table))
+        if number == len(self.author_table):
+            self.author_table.append(author)
         return number
 
     def _audience(self, audience: Audience) -> int:
-        number = self._audience_numbers.setdefault(audience, len(self._audience_table))
-        if number == len(self._audience_table):
-            self._audience_table.append(audience)
+        number = self._audience_numbers.setdefault(audience, len(self.audience_table))
+        if number == len(self.audience_table):
+            self.audience_table.append(audience)
         return number
 
     def get(self, seq: int) -> Entry | None:
@@ -94,15 +105,15 @@ class Ledger:
         return Entry(
             seq,
             KINDS[self._kinds[row]],
-            self._author_table[self._authors[row]],
-            self._audience_table[self._audiences[row]],
+            self.author_table[self._authors[row]],
+            self.audience_table[self._audiences[row]],
             self._roots[row],
         )
 
     def meant_for(self, agent: str, after: int) -> Iterator[int]:
         """Seqs behind `after`, rising, that reach `agent` and that it did not write itself."""
         own = self._author_numbers.get(agent, -1)
-        reach = bytes(audience.reaches(agent) for audience in self._audience_table)
+        reach = bytes(audience.reaches(agent) for audience in self.audience_table)
         kinds, authors, audiences = self._kinds, self._authors, self._audiences
         for row in range(after, len(kinds)):
             if kinds[row] and authors[row] != own and reach[audiences[row]]:

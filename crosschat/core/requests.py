@@ -210,28 +210,37 @@ def _begin(state: State, who: Actor, begun: list[Task], slot: Slot, *, offset: i
 
 def _flag(state: State, who: Actor, frame: FlagTask, slot: Slot) -> tuple[AnyRecord, ...]:
     entry = readable(state, who, frame.message, path="messageId")
-    if frame.filter is not None:
-        _check_filter(state, frame.filter)
+    wanted = _check_filter(state, entry, frame.filter) if frame.filter is not None else None
     task = state.tasks.get(entry.seq)
     if task is not None:
         if task.filter == frame.filter:
             return ()  # it is what was asked for
         raise Refused(Code.CONFLICT, f"This message is already a task ({task.status}) with another filter.")
-    wanted = state.directory.find(frame.filter.agent) if frame.filter is not None and frame.filter.agent else None
     told = {*concerned(state, entry, who.id), *((wanted,) if wanted else ())} - {who.id}
     return (Flag(**_head(state, who, slot), target=frame.message, to=tuple(sorted(told)), filter=frame.filter),)
 
 
-def _check_filter(state: State, wanted: TaskFilter) -> None:
+def _check_filter(state: State, entry: Entry, wanted: TaskFilter) -> str | None:
+    """The agent that the filter names, if it names one. Raises Refused for a filter that nobody can fit."""
     _check_short(wanted.agent, "filter.agentId")
     _check_short(wanted.project, "filter.gitProject")
     _check_short(wanted.working_dir, "filter.workingDirReq", PATH_CHARS)
-    if wanted.agent and wanted.agent not in state.agents and state.directory.find(wanted.agent) is None:
+    agent = None
+    if wanted.agent is not None:
+        agent = wanted.agent if wanted.agent in state.agents else state.directory.find(wanted.agent)
+    if wanted.agent is not None and agent is None:
         known = state.directory.candidates(wanted.agent)
         hint = f" Did you mean {', '.join(known)}?" if known else " list_peers shows all names."
         raise Refused(Code.NOT_FOUND, f"No agent is called {wanted.agent!r}.{hint}", path="filter.agentId")
     if wanted.working_dir is not None and not wanted.working_dir.startswith("/"):
         raise Refused(Code.INVALID, "filter.workingDirReq is an absolute path.", path="filter.workingDirReq")
+    if agent is not None and not entry.readable_by(agent):
+        raise Refused(
+            Code.INVALID,
+            f"{state.name_of(agent)} cannot read this message, so it cannot take the task; send it one of its own.",
+            path="filter.agentId",
+        )
+    return agent
 
 
 def _claim(state: State, who: Actor, frame: ClaimTask, slot: Slot) -> tuple[AnyRecord, ...]:

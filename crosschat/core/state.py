@@ -120,8 +120,8 @@ class State:
         self.directory = Directory({})
         self.clears: list[int] = []
         self.requests: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
-        self._foreign_ids: dict[str, int] = {}  # ids that another product made, imported
-        self._foreign_seqs: dict[int, str] = {}
+        self.foreign_ids: dict[str, int] = {}  # ids that another product made, imported
+        self.foreign_seqs: dict[int, str] = {}
 
     # --- asking
 
@@ -135,11 +135,11 @@ class State:
 
     def message_id(self, seq: int) -> str:
         """The id of the message that record `seq` is."""
-        return self._foreign_seqs.get(seq) or make_id("m", self._epoch_of(seq), seq)
+        return self.foreign_seqs.get(seq) or make_id("m", self._epoch_of(seq), seq)
 
     def message(self, identifier: str) -> Entry | None:
         """The message or reply with this id, or None. Anything a client may write is allowed."""
-        seq = self._foreign_ids.get(identifier) or seq_of(identifier, "m")
+        seq = self.foreign_ids.get(identifier) or seq_of(identifier, "m")
         entry = self.ledger.get(seq) if seq else None
         if entry is None or entry.kind not in ("message", "reply") or self.message_id(entry.seq) != identifier:
             return None
@@ -211,8 +211,8 @@ class State:
             root = found.seq if found is not None else 0
         self.ledger.add(record.seq, record.kind, record.by, audience, root)
         if record.id != self.message_id(record.seq):
-            self._foreign_ids[record.id] = record.seq
-            self._foreign_seqs[record.seq] = record.id
+            self.foreign_ids[record.id] = record.seq
+            self.foreign_seqs[record.seq] = record.id
         if record.importance is not None:
             self._add_badge(record.seq, BadgeView(type="importance", value=_IMPORTANCE[record.importance]))
         if USER in record.mentions:
@@ -247,15 +247,18 @@ class State:
         if isinstance(record, Badge):
             self._add_badge(target.seq, BadgeView(type=record.badge_type, value=record.value, label=record.label))
         elif isinstance(record, Flag):
-            self.tasks[target.seq] = Task(target.seq, target.author, record.ts, filter=record.filter)
+            self.put_task(Task(target.seq, target.author, record.ts, filter=record.filter))
         elif (task := self.tasks.get(target.seq)) is not None:
-            self._hold(task, held=False)
-            self.tasks[target.seq] = task = _advanced(task, record)
-            self._hold(task, held=task.held)
+            self.put_task(_advanced(task, record))
 
-    def _hold(self, task: Task, *, held: bool) -> None:
-        targets = self.held.setdefault(task.claimant or "", set())
-        (targets.add if held else targets.discard)(task.target)
+    def put_task(self, task: Task) -> None:
+        """Enter a task as it is now, and who holds it. For `apply`, and for restoring a state."""
+        before = self.tasks.get(task.target)
+        if before is not None and before.claimant is not None:
+            self.held.get(before.claimant, set()).discard(task.target)
+        self.tasks[task.target] = task
+        if task.held and task.claimant is not None:
+            self.held.setdefault(task.claimant, set()).add(task.target)
 
     def _apply_joined(self, record: AgentJoined) -> None:
         known = self.agents.get(record.agent)

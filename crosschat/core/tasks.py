@@ -37,8 +37,11 @@ def refuse_claim(state: State, task: Task | None, identifier: str, who: Actor) -
         raise Refused(Code.CONFLICT, f"This task is already {task.status}.")
     if task.owner == who.id:
         raise Refused(Code.FORBIDDEN, "This is your own task; another agent has to claim it.")
+    agent = state.agents.get(who.id)
+    if agent is None:
+        raise Refused(Code.FORBIDDEN, "Only an agent can claim a task.")
     if task.filter is not None:
-        _refuse_filter(state, task.filter, state.agents[who.id])
+        _refuse_filter(state, task.filter, agent)
 
 
 def _refuse_filter(state: State, wanted: TaskFilter, agent: Agent) -> None:

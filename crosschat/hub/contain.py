@@ -1,7 +1,7 @@
 """Where a peer's failure stops: the only broad `except` of the hub.
 
 A handler that runs inside ends quietly whatever happens in it; what was not foreseen goes to the log. A cancellation
-from outside passes through, and so does the failure of what outlives every peer.
+from outside passes through, alone: also from a group in which it travels together with a failure.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def contain(
     async def contained(stream: Stream) -> None:
         try:
             await handler(stream)
-        except Exception as error:  # whatever one peer does costs that peer only
-            log.error("contained", what=what, error=repr(error), exc_info=error)
+        except* Exception as group:  # whatever one peer does costs that peer only
+            for error in group.exceptions:
+                log.error("contained", what=what, error=repr(error), exc_info=error)
         finally:
             if isinstance(stream, trio.abc.AsyncResource):
                 await trio.aclose_forcefully(stream)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
 from crosschat.core import views
 from crosschat.errors import Refused
-from crosschat.hub.delivery import CATCH_UP_BYTES, CATCH_UP_RECORDS
+from crosschat.hub.delivery import next_items
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.router import Router, error_frame
@@ -39,6 +39,9 @@ from crosschat.wire import (
     request_id,
 )
 
+if TYPE_CHECKING:
+    from crosschat.core.ledger import Entry
+
 RECEIVE_BYTES: Final = 64 * 1024
 
 
@@ -61,7 +64,7 @@ async def serve_control(desk: Desk, stream: trio.SocketStream) -> None:
         buffer = bytearray()
         while (line := await _line(stream, buffer)) is not None:
             await _answer(desk, stream, line)
-    except (trio.BrokenResourceError, trio.TooSlowError):
+    except* (trio.BrokenResourceError, trio.TooSlowError):  # in a group, if a tail met it
         pass
     finally:
         desk.router.leave()
@@ -99,8 +102,9 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
         await _say(stream, await _carry_out(desk, frame))
     except Refused as refused:
         await _say(stream, error_frame(frame.id, refused))
-    if isinstance(frame, Stop):
-        desk.stop("asked to")
+    finally:
+        if isinstance(frame, Stop):  # also if who asked does not wait for the answer
+            desk.stop("asked to")
 
 
 async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
@@ -119,19 +123,31 @@ async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
 
 
 async def _tail(router: Router, stream: trio.SocketStream, frame: Tail) -> None:
-    """Send everything that readers may see, from `after_seq` on, until the client is gone."""
-    seq = router.feed.head if frame.after_seq is None else max(0, frame.after_seq)
+    """Send everything that readers may see, from `after_seq` on, until the client is gone. Raises Refused."""
+    refused: Refused | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_until_closed, stream, nursery.cancel_scope)
-        while True:
-            await router.feed.wait_beyond(seq)
-            records = await router.feed.after(seq, CATCH_UP_RECORDS, CATCH_UP_BYTES)
-            upto = records[-1].seq if records else router.feed.head
-            items = [piece.json for record in records if (piece := router.piece(record)) is not None]
-            if items:
-                with trio.fail_after(WRITE_DEADLINE_S):
-                    await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
-            seq = upto
+        try:
+            await _follow(router, stream, router.feed.head if frame.after_seq is None else max(0, frame.after_seq))
+        except Refused as error:  # raised below, where it is not in a group
+            refused = error
+            nursery.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+
+
+async def _follow(router: Router, stream: trio.SocketStream, seq: int) -> None:
+    while True:
+        await router.feed.wait_beyond(seq)
+        upto, items = await next_items(router, seq, _everything)
+        if items:
+            with trio.fail_after(WRITE_DEADLINE_S):
+                await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
+        seq = upto
+
+
+def _everything(_: Entry) -> bool:
+    return True
 
 
 async def _until_closed(stream: trio.SocketStream, scope: trio.CancelScope) -> None:

@@ -3,21 +3,46 @@
 `covered` is what was looked through for the agent, `told` what it knows it was told; between them lies only what does
 not concern it. A live reader gets each fresh frame posted as it is committed. One that reads slowly, or that was
 away, is behind: its task waits until its bytes have left, and goes on from the feed. Both are the same cursor, so
-nothing is left out or repeated at the seam, and a slow reader costs one integer and a bounded buffer.
+nothing is left out or repeated at the seam, and a slow reader costs one integer and a bounded buffer. No frame is
+larger than the protocol allows: what was committed at once and does not fit is caught up with in parts.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from crosschat.hub.router import Fresh, Router, concerns
+from crosschat.limits import FRAME_BYTES
 from crosschat.websocket import Closed, Connection, text_frame
 from crosschat.wire import encode_batch
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crosschat.core.ledger import Entry
+
 CATCH_UP_RECORDS: Final = 512
 CATCH_UP_BYTES: Final = 128 * 1024
+ITEMS_BYTES: Final = FRAME_BYTES - 1024  # beside them a batch has some 100 bytes
+
+
+async def next_items(router: Router, after: int, wanted: Callable[[Entry], bool]) -> tuple[int, list[bytes]]:
+    """What follows `after` in the log: up to which seq was looked, and the encoded items that were wanted, which fit
+    one frame together. Raises Refused while the log cannot be read. Cancel-safe."""
+    upto = router.feed.head  # from before the wait: what is published meanwhile was not looked at
+    records = await router.feed.after(after, CATCH_UP_RECORDS, CATCH_UP_BYTES)
+    items: list[bytes] = []
+    size = 0
+    for record in records:
+        piece = router.piece(record)
+        if piece is not None and wanted(piece.entry):
+            size += len(piece.json) + 1
+            if items and size > ITEMS_BYTES:
+                return record.seq - 1, items
+            items.append(piece.json)
+    return records[-1].seq if records else upto, items
 
 
 class Delivery:
@@ -37,6 +62,9 @@ class Delivery:
             self._behind.set()
             return
         frame = fresh.frame(self.told + 1, self._agent)
+        if frame is not None and len(frame) > FRAME_BYTES:
+            self._behind.set()
+            return
         self.covered = fresh.last
         if frame is not None:
             try:
@@ -62,11 +90,14 @@ class Delivery:
                 await self._behind.wait()
 
     async def _catch_up(self) -> None:
-        records = await self._router.feed.after(self.covered, CATCH_UP_RECORDS, CATCH_UP_BYTES)
-        upto = records[-1].seq if records else self._router.feed.head
-        pieces = [piece for record in records if (piece := self._router.piece(record)) is not None]
-        wanted = [piece.json for piece in pieces if concerns(piece.entry, self._agent)]
+        upto, wanted = await next_items(self._router, self.covered, self._is_due)
         self.covered = upto
         if wanted:
             self._connection.post(text_frame(encode_batch(self.told + 1, upto, wanted)))
             self._told(upto)
+
+    def _is_due(self, entry: Entry) -> bool:
+        """Whether what is caught up with is still unread: not shown on a page meanwhile, not cleared."""
+        state = self._router.state
+        agent = state.agents[self._agent]
+        return concerns(entry, self._agent) and entry.seq not in agent.shown and not state.cleared(entry)

@@ -26,7 +26,7 @@ import attrs
 import trio
 
 from crosschat import lock, processes
-from crosschat.core import views
+from crosschat.core import snapshot, views
 from crosschat.core.handle import BeginEpoch
 from crosschat.core.presence import Presence
 from crosschat.core.state import State
@@ -44,7 +44,7 @@ from crosschat.hub.sockets import Door, open_door, prepare_run_directory
 from crosschat.hub.supervisor import Supervisor
 from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
 from crosschat.journal import index
-from crosschat.journal.directory import check_format, open_directory
+from crosschat.journal.directory import check_directory, open_directory
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import Files, RealFiles, exists
 from crosschat.journal.projections import project
@@ -58,6 +58,7 @@ from crosschat.wire import PROTOCOL, DamageView, HubStatus, Inspect
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+INDEX_BEHIND_RECORDS: Final = 5_000  # a start that had to read more saves what it learnt before it serves
 EXIT_REFUSED: Final = 1
 EXIT_JOURNAL: Final = 70  # EX_SOFTWARE: the log can no longer keep its promise
 
@@ -87,17 +88,36 @@ class Recovered:
 def recover(home: Path, files: Files) -> Recovered:
     """Open the data directory and bring the state up to date. Blocks. Raises DataDirectoryError, JournalBroken."""
     notes = open_directory(home, files)
-    snapshot = index.load(files, home)
-    log, recovery = Log.recover(home, files, snapshot)
-    state = State()
-    for record in log.replay():
+    found = index.load(files, home)
+    log, recovery = Log.recover(home, files, found)
+    state = _restore(recovery.snapshot)
+    restored = state.head
+    for record in log.replay(after=restored):
         state.apply(record)
+    if state.head - restored > INDEX_BEHIND_RECORDS:
+        save_index(log, state, home, files)
     notices = list(notes)
     if recovery.shortened:
         notices.append("the log is older than the index beside it: it was restored from a copy, and a new epoch begins")
     if recovery.cut:
-        notices.append(f"the end of the log was torn and was cut; what was cut lies in damaged/ ({recovery.cut})")
+        notices.append(f"the end of the log was torn and was cut ({recovery.cut.file}: {recovery.cut.reason}); a copy is in damaged/")
     return Recovered(log, state, tuple(notices), begin_epoch=recovery.shortened or not state.epochs)
+
+
+def _restore(found: index.Snapshot | None) -> State:
+    """The state a usable snapshot holds, else that of an empty log."""
+    if found is not None:
+        with suppress(snapshot.UnusableSnapshot):
+            return snapshot.load(found.state)
+    return State()
+
+
+def save_index(log: Log, state: State, home: Path, files: Files) -> None:
+    """Make the next start quick. Whatever goes wrong costs only that: the log has everything."""
+    with suppress(OSError):
+        taken = log.snapshot(state.head, epoch=state.epoch, state=snapshot.dump(state))
+        if taken is not None:
+            index.save(files, home, taken)
 
 
 class Hub:
@@ -111,6 +131,7 @@ class Hub:
         self.version = installed_version()
         self.network: trio.CancelScope | None = None
         self.stopped_because: str | None = None
+        self.farewell: Callable[[str], None] = lambda _: None
         self.stats = WriterStats()
         self.port: int | None = None
         self.page_problem: str | None = None
@@ -124,6 +145,7 @@ class Hub:
         if self.stopped_because is None:
             self.stopped_because = reason
             self.log.info("stopping", why=reason)
+            self.farewell(reason)  # while the connections are there
             if self.network is not None:
                 self.network.cancel()
 
@@ -196,6 +218,7 @@ class Hub:
         doorway = Doorway(
             router, options.quotas, self.version, self.log, lambda: self.page, supervisor, recovered.notices
         )
+        self.farewell = doorway.farewell
         desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.log)
         try:
             async with trio.open_nursery() as network:
@@ -212,7 +235,6 @@ class Hub:
                     self.stop(self.stopped_because)
         finally:
             self._remove_note()
-            doorway.farewell(self.stopped_because or "the hub failed")
             with trio.CancelScope(shield=True):
                 for door in doors:
                     await door.close()
@@ -276,7 +298,8 @@ class Hub:
             dashboard=self.page,
             dashboard_problem=self.page_problem,
             damage=tuple(
-                DamageView(file=str(one.file), line=one.line_number, reason=one.reason) for one in recovered.log.damages[:100]
+                DamageView(file=str(one.file), line=one.line_number, reason=one.reason)
+                for one in recovered.log.damages[:100]
             ),
             notices=recovered.notices,
             idle_stop_s=self.options.idle_stop_s,
@@ -335,6 +358,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.critical("cannot serve", error=str(refused.exceptions[0]))
         _report(asked.ready_fd, {"error": str(refused.exceptions[0])})
         status = EXIT_REFUSED
+    if status == 0:
+        save_index(recovered.log, recovered.state, home.root, RealFiles())
     recovered.log.close()
     log.info("gone", status=status)
     return status
@@ -374,9 +399,7 @@ def _quotas(changes: dict[str, float]) -> Quotas:
 def _take_lock(home: Home) -> int:
     """For a hub that was started without a lock. Raises DataDirectoryError if the directory has a hub."""
     files = RealFiles()
-    if any(home.root.iterdir()) if home.root.is_dir() else False:
-        with suppress(FileNotFoundError):
-            check_format(home.root, files)
+    check_directory(home.root, files)  # before the lock file is made: what is refused stays as it is
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     held = lock.try_hold(home.hub_lock)
     if held is None:

@@ -22,7 +22,9 @@ async def read_page(router: Router, who: Actor, read: Read) -> Page:
     """Answer `read`. Raises Refused for an unknown id or a value out of range; changes nothing."""
     selection = select(router.state, who, read)
     records = await router.feed.get(selection.seqs)
-    items = [item for record in records if not isinstance(record, Gap) and (item := views.item_of(router.state, record))]
+    items = [
+        item for record in records if not isinstance(record, Gap) and (item := views.item_of(router.state, record))
+    ]
     if read.message is not None:
         items = [await _whole(router, who, item) for item in items]
     kept = _cut(items, read, selection)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from crosschat.core.requests import Request
 
 READS_AT_ONCE: Final = 8
+READS_WAITING: Final = 64  # then they are refused: the read loop must not wait, nor its queue grow
 REDIAL_MS: Final = 250
 
 
@@ -69,6 +70,21 @@ class Doorway:
     supervisor: Supervisor
     notices: tuple[str, ...] = ()
     stopping: bool = False
+    _buckets: dict[str, Bucket] = attrs.Factory(dict)
+
+    def bucket(self, agent: str) -> Bucket:
+        """What the agent may still send: its own, however often it connects."""
+        if agent not in self._buckets:
+            self._buckets[agent] = Bucket(self.quotas.messages_per_s, self.quotas.messages_burst, time.monotonic())
+        return self._buckets[agent]
+
+    def refuse_if_full(self, agent: str | None) -> None:
+        """Raise Refused if `agent` (None: one that is not known yet) would be one too many."""
+        connected = self.router.presence.connected
+        if agent not in connected and len(connected) >= self.quotas.agents:
+            raise Refused(
+                Code.HUB_FULL, f"{self.quotas.agents} agents are connected, which is the limit.", retry_after_ms=5000
+            )
 
     def farewell(self, reason: str) -> None:
         """Tell every connected bridge that the hub stops, and when to come back."""
@@ -113,7 +129,7 @@ class _Peer:
         self._connection = connection
         self._nursery = nursery
         self._reads = trio.CapacityLimiter(READS_AT_ONCE)
-        self._bucket = Bucket(doorway.quotas.messages_per_s, doorway.quotas.messages_burst, time.monotonic())
+        self._reading = 0
         self._who = Actor("")
         self._process = process
         self._delivery: Delivery | None = None
@@ -191,18 +207,14 @@ class _Peer:
     async def _join(self, hello: Hello) -> Welcome:
         process = self._process
         router, state = self._router, self._router.state
-        if len(router.presence.connected) >= self._door.quotas.agents and not any(
-            agent.process == process.key and agent.id in router.presence.connected for agent in state.agents.values()
-        ):
-            raise Refused(
-                Code.HUB_FULL,
-                f"{self._door.quotas.agents} agents are connected, which is the limit.",
-                retry_after_ms=5000,
-            )
+        self._door.refuse_if_full(
+            next((agent.id for agent in state.agents.values() if agent.process == process.key), None)
+        )
         asked = Join(process=process.key, cwd=hello.cwd, name=hello.name, project=hello.project, session=hello.session)
         joined = (await router.ask(THE_SYSTEM, asked)).joined
         if joined is None:
             raise Refused(Code.INTERNAL, "Joining failed; the hub's log has the details.")
+        self._door.refuse_if_full(joined.agent)  # others may have joined meanwhile
         self._who = Actor(joined.agent)
         cursor = state.agents[joined.agent].cursor
         after, notices = self._resume(hello, cursor)
@@ -259,22 +271,16 @@ class _Peer:
                 raise BadFrame("hello was said already", path="type")
             case Mark():
                 await self._router.submit(self._who, frame, _forget)
+            case Read() if self._reading >= READS_WAITING:
+                self._refuse(frame.id, f"{READS_WAITING} reads are waiting; wait for their answers.", 250)
             case Read():
+                self._reading += 1
                 self._nursery.start_soon(self._answer_read, frame)
             case Peers():
                 self._post(self._peers(frame))
-            case Send() if wait_ms := self._bucket.take(time.monotonic()):
-                self._post(
-                    error_frame(
-                        frame.id,
-                        Refused(
-                            Code.RATE_LIMITED,
-                            f"Too many messages: {self._door.quotas.messages_per_s:g} a second on average are allowed. "
-                            f"Wait {wait_ms} ms.",
-                            retry_after_ms=wait_ms,
-                        ),
-                    )
-                )
+            case Send() if wait_ms := self._door.bucket(self._who.id).take(time.monotonic()):
+                allowed = f"{self._door.quotas.messages_per_s:g} a second on average are allowed"
+                self._refuse(frame.id, f"Too many messages: {allowed}. Wait {wait_ms} ms.", wait_ms)
             case _:
                 await self._router.submit(self._who, frame, self._settler(frame))
 
@@ -299,6 +305,11 @@ class _Peer:
                 self._post(await read_page(self._router, self._who, frame))
             except Refused as refused:
                 self._post(error_frame(frame.id, refused))
+            finally:
+                self._reading -= 1
+
+    def _refuse(self, request: str, why: str, retry_after_ms: int) -> None:
+        self._post(error_frame(request, Refused(Code.RATE_LIMITED, why, retry_after_ms=retry_after_ms)))
 
     def _post(self, frame: HubFrame) -> None:
         try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+ROUNDING: Final = 1e-6  # of a token: who waited exactly as long as it was told gets one
 
 
 class Bucket:
@@ -18,7 +21,7 @@ class Bucket:
         """Take one. Returns 0, or if there is none the milliseconds until there will be."""
         self._left = min(self._burst, self._left + (now_s - self._at_s) * self._rate)
         self._at_s = now_s
-        if self._left >= 1:
+        if self._left >= 1 - ROUNDING:
             self._left -= 1
             return 0
         return math.ceil((1 - self._left) / self._rate * 1000)

@@ -133,7 +133,10 @@ class Router:
 
     async def submit(self, who: Actor, frame: Operation, settle: Callable[[Effects | Refused], None]) -> None:
         """Queue an operation; `settle` is called once, when it is durable or refused. Waits while the queue is full."""
-        await self._operations.send(writer.Operation(who, frame, settle))  # type: ignore[arg-type]
+        try:
+            await self._operations.send(writer.Operation(who, frame, settle))  # type: ignore[arg-type]
+        except (trio.BrokenResourceError, trio.ClosedResourceError):  # the writer has ended, and the hub with it
+            settle(unavailable())
 
     async def ask(self, who: Actor, frame: Operation) -> Effects:
         """Have an operation carried out. Raises Refused. Cancelled, it may have been carried out or not."""

@@ -42,7 +42,7 @@ class Settings:
     @property
     def dashboard_port(self) -> int | None:
         port = self._values.get("dashboard_port")
-        return port if isinstance(port, int) and 0 < port < 65536 else None
+        return port if type(port) is int and 0 < port < 65536 else None
 
     def remember_port(self, port: int) -> None:
         """Keep the page's address for later starts, once. Raises OSError."""

@@ -57,13 +57,24 @@ class Supervisor:
 
         async def watch_process() -> None:
             with scope:
-                await wait_gone(process)
+                while not await self._ended(process):
+                    pass
                 gone()
 
         if self._nursery is None:
             raise RuntimeError("the supervisor does not run")
         self._nursery.start_soon(watch_process, name=f"watch process {process.pid}")
         return scope
+
+    async def _ended(self, process: Process) -> bool:
+        """Wait for the end of the process; False, a second later, if no descriptor was free to watch it."""
+        try:
+            await wait_gone(process)
+        except OSError as error:
+            self.log.warning("process not watched", pid=process.pid, error=repr(error))
+            await trio.sleep(CHECK_INTERVAL_S)
+            return False
+        return True
 
     async def _watch_place(self) -> None:
         while True:

@@ -180,7 +180,8 @@ def guard(app: Asgi, port: int) -> Asgi:
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # as ASGI says
         hosts = [value for name, value in headers if name == b"host"]
         if hosts == [f"localhost:{port}".encode()]:
-            location = b"http://" + canonical + str(scope["path"]).encode("ascii", "ignore").split(b"\r")[0]
+            # As it was sent, still percent-encoded: the decoded path may hold a line end.
+            location = b"http://%b%b" % (canonical, scope["raw_path"])  # type: ignore[str-format]
             await _refuse(send, 308, b"Use the address 127.0.0.1.", ((b"location", location),))
         elif hosts != [canonical]:
             await _refuse(send, 421, b"This address is not served here.")

@@ -55,10 +55,22 @@ def open_directory(home: Path, files: Files) -> tuple[str, ...]:
             write_atomically(files, home / "FORMAT", text.encode() + b"\n")
         return (*notes, *_subdirectories(home, files))
     except OSError as error:
-        raise DataDirectoryError(
-            f"The data directory {home} cannot be used: {error}. Correct that, or set "
-            "CROSSCHAT_HOME to another directory."
-        ) from error
+        raise _unusable(home, error) from error
+
+
+def check_directory(home: Path, files: Files) -> None:
+    """Raise DataDirectoryError where `open_directory` would refuse; nothing is changed, and nothing is made."""
+    try:
+        if exists(files, home):
+            _check(home, files)
+    except OSError as error:
+        raise _unusable(home, error) from error
+
+
+def _unusable(home: Path, error: OSError) -> DataDirectoryError:
+    return DataDirectoryError(
+        f"The data directory {home} cannot be used: {error}. Correct that, or set CROSSCHAT_HOME to another directory."
+    )
 
 
 def check_format(home: Path, files: Files) -> None:

@@ -7,6 +7,7 @@ converts one type into another. A null is never valid: None is written by leavin
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias, cast, get_args
 
 import attrs
@@ -21,12 +22,14 @@ from crosschat.model import (
     Source,
     TaskFilter,
     from_iso,
+    iso,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Check: TypeAlias = "Callable[[object], object]"
+_is_utc: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z", re.ASCII).fullmatch
 is_id: Final = re.compile(ID_PATTERN).fullmatch
 NUMBER_MAX: Final = 1 << 53  # what every JSON reader keeps exactly
 
@@ -54,8 +57,11 @@ def _texts(value: object) -> object:
 
 
 def _ids(value: object) -> object:
-    if type(value) is not list or not all(type(item) is str and is_id(item) for item in value):
+    if type(value) is not list:
         raise Wrong
+    for item in value:
+        if type(item) is not str or not is_id(item):
+            raise Wrong
     return tuple(value)
 
 
@@ -92,7 +98,25 @@ def _object(value: object) -> object:
 def _time(value: object) -> object:
     if type(value) is not str:
         raise Wrong
+    if _is_utc(value):  # as we write it: neighbours in the log mostly share their minute
+        return _minute_start(value[:17]) + int(value[17:19]) * 1000 + int(value[20:23])
     return from_iso(value)
+
+
+@lru_cache(maxsize=64)
+def _minute_start(prefix: str) -> int:
+    return from_iso(f"{prefix}00Z")
+
+
+def time_text(ms: int) -> str:
+    """The same as `iso`, quicker for times that are near each other."""
+    minute, rest = divmod(ms, 60_000)
+    return f"{_minute_text(minute)}{rest // 1000:02d}.{rest % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _minute_text(minute: int) -> str:
+    return iso(minute * 60_000)[:17]
 
 
 def _one_of(choices: object) -> Check:

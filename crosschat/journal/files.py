@@ -70,7 +70,11 @@ class RealFiles:
         # files ignore it.
         fd = os.open(path, _FLAGS[use] | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
         if use == "create":
-            os.fchmod(fd, FILE_MODE)
+            try:
+                os.fchmod(fd, FILE_MODE)
+            except OSError:
+                os.close(fd)
+                raise
         return fd
 
     def close(self, fd: int) -> None:

@@ -13,6 +13,7 @@ does it again.
 from __future__ import annotations
 
 from array import array
+from contextlib import closing
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -119,9 +120,10 @@ def rewrite_tail(tail: Tail, scan: Scan, segments: list[Segment]) -> Damage | No
 
 def _copy(tail: Tail, source: Path, end: int) -> None:
     last = b"\n"
-    for chunk in chunks(source, tail.files, end=end):
-        _add(tail, chunk)
-        last = chunk[-1:]
+    with closing(chunks(source, tail.files, end=end)) as data:
+        for chunk in data:
+            _add(tail, chunk)
+            last = chunk[-1:]
     if last != b"\n":  # the newline of the last record was lost
         _add(tail, b"\n")
 
@@ -150,8 +152,9 @@ def _set_aside(path: Path, start: int, files: Files, home: Path) -> str:
         count += 1
     fd = files.open(directory / name, "create")
     try:
-        for chunk in chunks(path, files, start=start):
-            write_all(files, fd, chunk)
+        with closing(chunks(path, files, start=start)) as data:
+            for chunk in data:
+                write_all(files, fd, chunk)
         files.fsync(fd)
     finally:
         files.close(fd)

@@ -24,7 +24,7 @@ import attrs
 from crosschat.journal.format import START, has_more, intact_spans, is_sealed, seq_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from crosschat.journal.files import Files
@@ -83,8 +83,11 @@ def segment_numbers(home: Path, files: Files) -> tuple[list[int], list[Damage]]:
     return numbers, damages
 
 
-def chunks(path: Path, files: Files, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file, in order, from `start` up to `end` or its end. Raises OSError."""
+def chunks(path: Path, files: Files, start: int = 0, end: int | None = None) -> Generator[bytes]:
+    """The bytes of a file, in order, from `start` up to `end` or its end. Raises OSError.
+
+    Holds a descriptor until it is exhausted or closed.
+    """
     fd = files.open(path, "read")
     try:
         while chunk := files.pread(fd, CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - start), start):

@@ -12,7 +12,6 @@ segments, an empty new one.
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -105,23 +104,25 @@ class Tail:
             directory = self.files.open(path.parent, "directory")
         except OSError as error:
             raise NotWritten(error) from error
+        before = -1
         try:
             try:
                 fd = self.files.open(path, "create")
             except OSError as error:
                 raise NotWritten(error) from error
+            before, segments = self.fd, self.segments
+            self.sealed, self.fd, self.number = segments, fd, self.number + 1
+            self.size = self.crc = 0
             try:
                 self.files.fsync(directory)
             except OSError as error:
-                with suppress(OSError):  # it is broken already, and that error is the one to tell
-                    self.files.close(fd)
                 raise self._break("could not be given a new file", error) from error
         finally:
-            self._close(directory)
-        before, self.fd = self.fd, fd
-        self.sealed, self.number, self.size, self.crc = self.segments, self.number + 1, 0, 0
-        if before >= 0:
-            self._close(before)
+            try:
+                self._close(directory)
+            finally:
+                if before >= 0:
+                    self._close(before)
 
     def _close(self, fd: int) -> None:
         try:

@@ -1,0 +1,27 @@
+"""Fixtures that several tiers share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.rig import HubProcess, short_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """An empty directory with a short path, so that sockets fit below it."""
+    with short_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def running_hub(place: Path) -> Iterator[HubProcess]:
+    """A hub process of its own for one test, without a page."""
+    with HubProcess(place / "home", "--stay") as hub:
+        yield hub.started()
