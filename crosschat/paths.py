@@ -80,10 +80,14 @@ def run_directory(root: Path) -> Path:
     it checks owner and mode first.
     """
     run = root / "run"
-    if len(os.fsencode(run / "control.sock")) <= SOCKET_PATH_BYTES:
+    if _has_room(run):
         return run
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     return Path("/tmp") / f"crosschat-{os.getuid()}-{name}"
+
+
+def _has_room(run: Path) -> bool:
+    return len(os.fsencode(run / "control.sock")) <= SOCKET_PATH_BYTES
 
 
 def read_environment(environment: Mapping[str, str] = os.environ) -> Configuration:
@@ -107,7 +111,10 @@ def _home(environment: Mapping[str, str]) -> Path:
         path = Path(chosen)
         if not path.is_absolute() and not chosen.startswith("~"):
             raise ConfigurationError(f"CROSSCHAT_HOME is {chosen!r}: it must be an absolute path")
-        return _real(path.expanduser())
+        try:
+            return _real(path.expanduser())
+        except RuntimeError:
+            raise ConfigurationError(f"CROSSCHAT_HOME is {chosen!r}: there is no such user's directory") from None
     try:
         return _real(Path.home() / ".crosschat")
     except RuntimeError:
@@ -129,7 +136,12 @@ def _hub_url(environment: Mapping[str, str], ignored: list[str]) -> Path | None:
     scheme, _, directory = url.partition(":")
     if scheme != "unix" or not Path(directory).is_absolute():
         raise ConfigurationError(f"CROSSCHAT_HUB_URL is {url!r}: write unix:/absolute/run/directory, or unset it")
-    return Path(directory)
+    run = Path(directory)
+    if not _has_room(run):
+        raise ConfigurationError(
+            f"CROSSCHAT_HUB_URL is {url[:80]!r}…: it is too long, a socket's path has {SOCKET_PATH_BYTES} bytes"
+        )
+    return run
 
 
 def _name(name: str | None) -> str | None:
@@ -149,7 +161,7 @@ def _directory(variable: str, value: str | None) -> Path | None:
     if value is None:
         return None
     path = Path(value)
-    if not path.is_absolute() or not path.is_dir():
+    if not path.is_absolute() or not os.path.isdir(path):  # which, unlike Path.is_dir, never raises
         raise ConfigurationError(f"{variable} is {value!r}: it must be the absolute path of a directory that exists")
     return path
 
@@ -157,7 +169,7 @@ def _directory(variable: str, value: str | None) -> Path | None:
 def _port(value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 65535:
+    if not re.fullmatch("[0-9]{1,8}", value) or not 1 <= int(value) <= 65535:
         raise ConfigurationError(f"CROSSCHAT_DASHBOARD_PORT is {value[:20]!r}: it must be a port from 1 to 65535")
     return int(value)
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import attrs
-import trio
 
 MAX_ANCESTORS: Final = 64
 # What may stand between Claude Code and its MCP server without being a program of its own right.
@@ -111,6 +110,8 @@ def find_agent_process(pid: int, lookup: Lookup = find) -> Process | None:
 
 async def wait_gone(process: Process) -> None:
     """Return when the process has ended, at once if it is not there any more. Cancel-safe."""
+    import trio  # the command line needs the rest of this module and no event loop
+
     if sys.platform == "linux":
         try:
             handle = os.pidfd_open(process.pid)
@@ -128,6 +129,8 @@ async def wait_gone(process: Process) -> None:
 
 async def _wait_gone_kqueue(process: Process) -> None:
     """A queue of its own for each watch: trio's own queue takes one watcher for a pid."""
+    import trio
+
     names = vars(select)  # the constants are absent from the stubs of other platforms
     event = names["kevent"](
         process.pid,

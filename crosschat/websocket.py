@@ -23,6 +23,7 @@ from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, INFLIGHT_BYTES, WRIT
 from crosschat.processes import peer_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RESOURCE: Final = "/agents"
@@ -56,6 +57,7 @@ class _Pipe(trio.abc.Stream):
         self.stream = stream
         self.unsent = bytearray()
         self.closed = False
+        self.ended: Callable[[], object] = lambda: None  # called when nothing more will be received
         self._parking_lot = trio.lowlevel.ParkingLot()
         self._work = trio.Event()
 
@@ -114,10 +116,18 @@ class _Pipe(trio.abc.Stream):
             await self._parking_lot.park()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return await self.stream.receive_some(max_bytes)
+        try:
+            received = await self.stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.ended()
+            raise
+        if not received:
+            self.ended()
+        return received
 
     async def aclose(self) -> None:
         self.closed = True
+        self.ended()
         self._work.set()
         await self.stream.aclose()
 
@@ -190,7 +200,10 @@ async def accept(stream: trio.SocketStream, nursery: trio.Nursery) -> Connection
     pipe = _Pipe(stream)
     nursery.start_soon(pipe.pump)
     try:
-        with trio.fail_after(HELLO_DEADLINE_S):
+        with trio.fail_after(HELLO_DEADLINE_S) as scope:
+            # trio-websocket waits for the request also when none can come any more: a peer that left, or spoke
+            # something else, would keep its descriptor until the deadline.
+            pipe.ended = scope.cancel
             request = await trio_websocket.wrap_server_stream(
                 nursery, pipe, message_queue_size=1, max_message_size=MESSAGE_BYTES, receive_buffer_size=RECEIVE_BYTES
             )

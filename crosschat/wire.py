@@ -31,7 +31,7 @@ From the hub
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
     sent, page, peer_list, done, hub_status   answers; `id` is the request's
-    error      a refused request, or with no `id` a refused connection, which then closes
+    error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
     bye        the hub is about to close the connection; dial again after `retry_after_ms`
 
 Requests carry `id`, chosen by the client and echoed. Requests that change something carry `cid`, the client's
@@ -112,9 +112,10 @@ ItemKind = Literal["message", "reply", "badge", "flag", "claim", "progress", "re
 class Item:
     """One record as a reader sees it. `message` is the id of the message it is, or is about.
 
-    `content` is the text of a message, the result of a `resolve`, the reason of a `release`, and empty for the
-    others. `to` lists the ids it is meant for, `None` is everybody; with `here`, everybody who was connected.
-    `offset` is where `content` begins in the whole text, `more` where to go on if it was cut.
+    `content` is the text of a message, the result of a `resolve`, the reason of a `release`, `type=value` of a
+    `badge`, and empty for the others. `to` lists the ids it is meant for, `None` is everybody; with `here`, everybody
+    who was connected.
+    `offset` is where `content` begins in the whole text, in characters, `more` where to go on if it was cut.
     """
 
     seq: int
@@ -309,8 +310,11 @@ class Inspect:
 
 @attrs.frozen(kw_only=True)
 class Stop:
+    """With `restart` another hub follows at once; without, bridges start one only when a tool needs it."""
+
     type: ClassVar = "stop"
     id: str
+    restart: bool = False
 
 
 # --- from the hub ------------------------------------------------------------------------------------------------
@@ -430,9 +434,12 @@ class Error:
 
 @attrs.frozen(kw_only=True)
 class Bye:
+    """`until_asked`: the person stopped the hub. Dial again, but start one only when somebody asks for something."""
+
     type: ClassVar = "bye"
     reason: str
     retry_after_ms: int
+    until_asked: bool = False
 
 
 AgentFrame: TypeAlias = (

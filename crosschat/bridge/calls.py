@@ -1,63 +1,27 @@
 """What each of the ten tools does: checked arguments to requests, answers to the reply's JSON object.
 
-A call that changes something carries a `cid`. If it ends without an answer, the `cid` is kept for a while, and the
-next call of the same tool with the same arguments uses it again: what was stored after all is then not stored twice.
-Nothing here touches the wire to the client; a cancel anywhere leaves at most such an unconfirmed `cid`.
+Nothing here touches the wire to the client. A cancel anywhere leaves at most an unconfirmed `cid`, which the next call
+with the same arguments takes up.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections import OrderedDict
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import attrs
 import trio
 
 from crosschat import wire
-from crosschat.bridge.client import UNCONFIRMED_S, Link, Request
+from crosschat.bridge.client import Link
 from crosschat.bridge.inbox import Inbox
+from crosschat.bridge.requests import Request, Unconfirmed
 from crosschat.bridge.views import messages_reply, peer_view, task_view, to_text
 from crosschat.bridge.waiting import Call, Waiting
 from crosschat.errors import Code, Refused
 from crosschat.limits import CONTENT_BYTES, METADATA_BYTES, PAGE_ITEMS, TOOL_DEADLINE_S, WAIT_DEFAULT_MS
 from crosschat.model import Importance, JsonObject, Outcome, Status, TaskFilter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-UNCONFIRMED_KEPT: Final = 64
-UNSURE: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL})
-
 _Answer = TypeVar("_Answer", wire.Sent, wire.Page, wire.PeerList, wire.Done)
-
-
-class Unconfirmed:
-    """The `cid`s of calls that ended without an answer, by tool and arguments; the oldest go first."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
-
-    @contextmanager
-    def cid(self, tool: str, arguments: JsonObject) -> Iterator[str]:
-        """The `cid` for this call. It is kept if the block ends unsure of what happened, or cancelled."""
-        key = to_text([tool, sorted(arguments.items())])
-        cid, kept_at = self._kept.pop(key, ("", -UNCONFIRMED_S))
-        if not cid or trio.current_time() - kept_at > UNCONFIRMED_S:
-            cid = uuid.uuid4().hex
-        sure = False
-        try:
-            yield cid
-            sure = True
-        except Refused as refused:
-            sure = refused.code not in UNSURE
-            raise
-        finally:
-            if not sure:
-                self._kept[key] = cid, trio.current_time()
-                while len(self._kept) > UNCONFIRMED_KEPT:
-                    self._kept.popitem(last=False)
 
 
 @attrs.frozen

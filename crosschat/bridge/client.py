@@ -24,6 +24,7 @@ import trio
 
 from crosschat import wire
 from crosschat.bridge.launch import HubUnavailable
+from crosschat.bridge.requests import Pending, Request, Result, encode, refusal
 from crosschat.errors import Code, Refused
 from crosschat.limits import HELLO_DEADLINE_S, TOOL_DEADLINE_S
 from crosschat.websocket import Closed
@@ -36,15 +37,7 @@ LONGEST_PAUSE_S: Final = 2.0
 # After a refusal that will not go away by itself: so often without, and so early with a tool that asks.
 REFUSED_PAUSE_S: Final = 30.0
 ASKED_PAUSE_S: Final = 0.5
-AWAY: Final = "The CrossChat hub is away: "
 REQUESTS_PENDING: Final = 64
-UNCONFIRMED_S: Final = 600.0  # for so long a repeated call is recognised
-
-Request: TypeAlias = (
-    wire.Send | wire.Read | wire.Peers | wire.SetStatus | wire.FlagTask | wire.ClaimTask
-    | wire.ResolveTask | wire.AddBadge | wire.ClearChannel
-)  # fmt: skip
-Result: TypeAlias = wire.Sent | wire.Page | wire.PeerList | wire.Done
 
 
 class Connection(Protocol):
@@ -55,15 +48,6 @@ class Connection(Protocol):
 
 
 Dial: TypeAlias = Callable[[trio.Nursery], Awaitable[Connection]]
-
-
-@attrs.define(eq=False)
-class _Pending:
-    frame: Request
-    data: bytes
-    done: trio.Event = attrs.field(factory=trio.Event)
-    outcome: wire.HubFrame | Refused | None = None
-    written: bool = False
 
 
 @attrs.define
@@ -97,10 +81,11 @@ class Link:
         self.notices: deque[str] = deque(maxlen=8)
         self._dial, self._start_hub = dial, start_hub
         self._ids = itertools.count(1)
-        self._pending: dict[str, _Pending] = {}
-        self._outbox: deque[_Pending | bytes] = deque()
+        self._pending: dict[str, Pending] = {}
+        self._outbox: deque[Pending | bytes] = deque()
         self._work = trio.Event()  # the outbox is not empty
         self._asked = trio.Event()  # a tool needs the hub
+        self._may_start = True  # False after the person stopped the hub, until a tool needs it
 
     # --- what tools do
 
@@ -110,12 +95,13 @@ class Link:
     def wanted(self) -> None:
         """A tool was called: this is the session's server, and a long pause ends early."""
         self.superseded = False
+        self._may_start = True
         self._asked.set()
 
     async def request(self, frame: Request, *, deadline: float = math.inf) -> Result:
         """The hub's answer. Raises Refused: the hub's error, or UNAVAILABLE when none came by `deadline` (trio's
         clock, at most `TOOL_DEADLINE_S` from now). A cancelled request is not sent any more; if it was, it counts."""
-        pending = _Pending(frame, self._encode(frame))
+        pending = Pending(frame, encode(frame))
         if len(self._pending) >= REQUESTS_PENDING:
             raise Refused(Code.RATE_LIMITED, "Too many calls at once: wait for some to end")
         self._pending[frame.id] = pending
@@ -125,20 +111,19 @@ class Link:
                 while True:
                     self._push(pending)
                     await pending.done.wait()
-                    retry_s = _stopping(pending.outcome)
-                    if retry_s is None:
+                    pause_s = pending.ask_again_after_s()
+                    if pause_s is None:
                         break
-                    pending.done, pending.outcome = trio.Event(), None
-                    await trio.sleep(retry_s)
+                    await trio.sleep(pause_s)
         finally:
             del self._pending[frame.id]
         match pending.outcome:
             case Refused() as refused:
                 raise refused
             case wire.Error() as error:
-                raise _refusal(error)
+                raise refusal(error)
             case None:
-                raise Refused(Code.UNAVAILABLE, self._away(pending))
+                raise Refused(Code.UNAVAILABLE, pending.lost(self._problem()))
             case answer:
                 return cast("Result", answer)
 
@@ -146,34 +131,15 @@ class Link:
         """Send without an answer, before any later request. While the hub is away the inbox remembers it instead."""
         self._push(wire.encode(mark))
 
-    def _encode(self, frame: Request) -> bytes:
-        """Checked as the hub will check it: a frame it cannot read would cost the connection, not just the call."""
-        try:
-            data = wire.encode(frame)
-            wire.decode_agent(data)
-        except UnicodeEncodeError:
-            raise Refused(Code.INVALID, "The text holds half of a surrogate pair: send whole characters") from None
-        except RecursionError:
-            raise Refused(Code.TOO_LARGE, "The metadata is nested too deeply") from None
-        return data
-
-    def _push(self, entry: _Pending | bytes) -> None:
+    def _push(self, entry: Pending | bytes) -> None:
         if self.connected and entry not in self._outbox:
             self._outbox.append(entry)
             self._work.set()
 
-    def _away(self, pending: _Pending) -> str:
-        state = "did not answer in time" if self.connected else "is away"
-        why = f" ({self.trouble})" if self.trouble and not self.connected else ""
-        head = f"The CrossChat hub {state}{why}. "
-        if not hasattr(pending.frame, "cid"):
-            return head + "Call again in a few seconds."
-        if not pending.written:
-            return head + "Nothing was stored; call again in a few seconds."
-        return head + (
-            "The call was not confirmed: it may or may not have been stored. Repeat it with identical "
-            f"arguments within {UNCONFIRMED_S / 60:g} minutes, and it is stored once, never twice."
-        )
+    def _problem(self) -> str:
+        if self.connected:
+            return "The CrossChat hub did not answer in time"
+        return "The CrossChat hub is away" + (f": {self.trouble}" if self.trouble else "")
 
     # --- the task
 
@@ -184,7 +150,7 @@ class Link:
             began = trio.current_time()
             attempt = await self._connect_once()
             if attempt.refused is not None:
-                self.trouble = attempt.refused.message.removeprefix(AWAY)
+                self.trouble = attempt.refused.message.rstrip(".")
             lasted = self.connected and trio.current_time() - began > LONGEST_PAUSE_S
             failures = 0 if lasted else failures + 1
             self.connected = False
@@ -215,7 +181,7 @@ class Link:
                 nursery.start_soon(self._send_outbox, connection, nursery.cancel_scope)
                 ended = await self._receive(connection)
             except HubUnavailable as error:
-                ended = self._give_up(Refused(Code.UNAVAILABLE, f"{AWAY}{error}"))
+                ended = self._give_up(Refused(Code.UNAVAILABLE, str(error)))
             except _Ended as end:
                 ended = end.attempt
             except OSError as error:
@@ -233,6 +199,8 @@ class Link:
         except PermissionError as error:
             raise HubUnavailable(f"somebody else's process answers instead of the hub: {error}") from None
         except OSError:
+            if not self._may_start:
+                raise _Ended(_Attempt(LONGEST_PAUSE_S)) from None
             await self._start_hub()
             return await self._dial(nursery)
 
@@ -290,18 +258,18 @@ class Link:
                     self._ended_by(frame)
                 case frame:
                     pending = self._pending.get(getattr(frame, "id", ""))
-                    if pending is not None and not pending.done.is_set():
-                        pending.outcome = frame
-                        pending.done.set()
+                    if pending is not None:
+                        pending.settle(frame)
 
     def _ended_by(self, frame: wire.HubFrame) -> None:
         """Raises _Ended for a frame that ends the connection."""
         if isinstance(frame, wire.Bye):
             self.trouble = frame.reason
+            self._may_start = not frame.until_asked
             raise _Ended(_Attempt(frame.retry_after_ms / 1000, patient=True))
         if not isinstance(frame, wire.Error):
             return
-        refused = _refusal(frame)
+        refused = refusal(frame)
         if refused.code is Code.SUPERSEDED:
             self.superseded = True  # the newer one is in use; a call of ours would prove the contrary
             raise _Ended(_Attempt(math.inf, refused=refused))
@@ -312,25 +280,10 @@ class Link:
 
     def _give_up(self, refused: Refused) -> _Attempt:
         """Nothing will change soon: who waits is told now."""
+        problem = f"The CrossChat hub cannot be used: {refused.message.rstrip('.')}"
         for pending in self._pending.values():
-            pending.outcome = refused
-            pending.done.set()
+            pending.settle(Refused(refused.code, pending.lost(problem, lasting=True)))
         return _Attempt(REFUSED_PAUSE_S, refused=refused)
-
-
-def _refusal(error: wire.Error) -> Refused:
-    try:
-        code = Code(error.code)
-    except ValueError:  # a newer hub knows more of them
-        code = Code.INTERNAL
-    return Refused(code, error.message, path=error.path, retry_after_ms=error.retry_after_ms)
-
-
-def _stopping(outcome: wire.HubFrame | Refused | None) -> float | None:
-    """If the hub only says that it cannot answer now: when to ask again, in seconds."""
-    if isinstance(outcome, wire.Error) and outcome.code == Code.UNAVAILABLE:
-        return (outcome.retry_after_ms or 100) / 1000
-    return None
 
 
 class _Ended(Exception):

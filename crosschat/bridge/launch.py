@@ -56,6 +56,9 @@ def ensure_hub(
     """
     give_up_at, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
     while not answers(home):
+        if _may_be_foreign(home):
+            _start(home, hub_command(home, port=port, idle_stop_s=idle_stop_s, stay=stay), None, give_up_at)
+            return
         descriptor = _take_lock(home)
         if descriptor is not None:
             try:
@@ -107,6 +110,15 @@ def hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(PRIVATE_VARIABLES)}
 
 
+def _may_be_foreign(home: Home) -> bool:
+    """Whether the directory has things in it and no hub ever was there. Then not even a lock file is made in it before
+    the hub itself has looked: it takes the lock, or refuses and leaves everything as it was."""
+    try:
+        return not home.hub_lock.exists() and home.root.is_dir() and any(home.root.iterdir())
+    except OSError as error:
+        raise _cannot_use(home, error) from None
+
+
 def _take_lock(home: Home) -> int | None:
     try:
         home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,16 +135,18 @@ def _cannot_use(home: Home, error: OSError) -> HubUnavailable:
     )
 
 
-def _start(home: Home, command: list[str], lock_fd: int, give_up_at: float) -> None:
+def _start(home: Home, command: list[str], lock_fd: int | None, give_up_at: float) -> None:
     ready, ready_in_hub = os.pipe()
+    passed = [ready_in_hub] if lock_fd is None else [ready_in_hub, lock_fd]
+    held = [] if lock_fd is None else ["--lock-fd", str(lock_fd)]
     try:
         try:
             subprocess.run(
-                [*DETACH, *command, "--lock-fd", str(lock_fd), "--ready-fd", str(ready_in_hub)],
+                [*DETACH, *command, *held, "--ready-fd", str(ready_in_hub)],
                 check=True,
                 cwd="/",
                 env=hub_environment(os.environ),
-                pass_fds=(lock_fd, ready_in_hub),
+                pass_fds=passed,
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

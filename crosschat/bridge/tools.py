@@ -83,10 +83,7 @@ TOOLS: Final = (
             content=_text("Markdown, up to 32 KiB"),
             threadId=_text("messageId of the thread to reply in"),
             metadata={"type": "object"},
-            importance=_text(
-                "chitchat wakes nobody, comment does not interrupt",
-                one_of=("important", "comment", "chitchat"),
-            ),
+            importance=_text(one_of=("important", "comment", "chitchat")),
         ),
         calls.send_message,
     ),

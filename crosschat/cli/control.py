@@ -29,8 +29,6 @@ ANSWER_BYTES: Final = 8 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 PAGE_DEADLINE_S: Final = 3.0  # the page comes up after the doors
 PAGE_POLL_S: Final = 0.02
-FIRST_BATCH_S: Final = 1.0
-NEXT_BATCH_S: Final = 0.25
 
 Asking = (
     wire.Send | wire.Read | wire.Peers | wire.ClearChannel | wire.ReleaseTask | wire.Tail | wire.Inspect | wire.Stop
@@ -43,10 +41,6 @@ class NotRunning(Failure):
 
     def __init__(self, home: Home) -> None:
         super().__init__(f"no hub runs for {home.root}: start one with `crosschat start`", NO_HUB)
-
-
-class _Silent(Failure):
-    """The hub is there, and said nothing in time."""
 
 
 def new_id() -> str:
@@ -118,20 +112,14 @@ class Control:
                 yield batch
 
     def catch_up(self, tail: wire.Tail, head: int) -> Iterator[wire.Batch]:
-        """Deliveries up to the record `head`. Raises Failure.
-
-        A hub that has nothing to deliver from the last records may say nothing of them: silence ends it too.
-        """
+        """Deliveries up to the record `head`; the hub reports also where nothing is to be seen. Raises Failure."""
         self._send(tail)
-        wait_s, upto = FIRST_BATCH_S, tail.after_seq or 0
+        upto = tail.after_seq or 0
         while upto < head:
-            try:
-                batch = self._delivery(tail, time.monotonic() + wait_s)
-            except _Silent:
-                return
+            batch = self._delivery(tail, time.monotonic() + self._deadline_s)
             if batch is not None:
                 yield batch
-                wait_s, upto = NEXT_BATCH_S, batch.to_seq
+                upto = batch.to_seq
 
     def _delivery(self, tail: wire.Tail, give_up_at: float | None) -> wire.Batch | None:
         frame = self._receive(give_up_at)
@@ -202,8 +190,8 @@ class Control:
         del self._unread[: end + 1]
         return line
 
-    def _silent(self) -> _Silent:
-        return _Silent(
+    def _silent(self) -> Failure:
+        return Failure(
             f"the hub (pid {self.pid}) does not answer within {self._deadline_s:g} s: "
             "try again, or `crosschat restart --force`",
             NO_HUB,

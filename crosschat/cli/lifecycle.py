@@ -59,18 +59,22 @@ def recorded_pid(home: Home) -> int | None:
     return pid if type(pid) is int else None
 
 
-def stop_hub(home: Home, *, force: bool = False, deadline_s: float = STOP_DEADLINE_S) -> int | None:
+def stop_hub(
+    home: Home, *, restart: bool = False, force: bool = False, deadline_s: float = STOP_DEADLINE_S
+) -> int | None:
     """End the hub and return its pid, or None if none ran. Raises Failure if it is still there after the deadline.
+
+    Without `restart`, sessions that are open do not start the next hub before they need it.
 
     Signals go only to the process that the kernel names as the listener of the control socket.
     """
     give_up_at = time.monotonic() + deadline_s
-    pid = _ask_to_stop(home, give_up_at)
+    pid = _ask_to_stop(home, give_up_at, restart=restart)
     if pid is None and not lock_held(home):
         return None
     while pid is None and time.monotonic() < give_up_at and lock_held(home):
         time.sleep(LOCK_POLL_S)  # it is coming, and then listens, or going
-        pid = _ask_to_stop(home, give_up_at)
+        pid = _ask_to_stop(home, give_up_at, restart=restart)
     if _lock_freed(home, give_up_at):
         return pid
     if pid is None:
@@ -85,14 +89,14 @@ def stop_hub(home: Home, *, force: bool = False, deadline_s: float = STOP_DEADLI
     return pid
 
 
-def _ask_to_stop(home: Home, give_up_at: float) -> int | None:
+def _ask_to_stop(home: Home, give_up_at: float, *, restart: bool) -> int | None:
     try:
         control = Control.open(home, deadline_s=max(0.1, (give_up_at - time.monotonic()) / 2))
     except NotRunning:
         return None
     with control:
         try:
-            control.ask(wire.Stop(id=new_id()), wire.Done)
+            control.ask(wire.Stop(id=new_id(), restart=restart), wire.Done)
         except Failure:
             _signal(control.pid, signal.SIGTERM)  # it listens, and does not answer or does not want to
         control.wait_closed(give_up_at)
@@ -214,7 +218,7 @@ def restart(home: str | None, stay: bool, port: int | None, force: bool, as_json
     if before is not None:
         stay = stay or before.idle_stop_s is None
         idle_stop_s = None if stay else before.idle_stop_s
-    stop_hub(chosen.home, force=force)
+    stop_hub(chosen.home, restart=True, force=force)
     _report(_start(chosen, port=port, stay=stay, idle_stop_s=idle_stop_s), "started", as_json=as_json)
 
 

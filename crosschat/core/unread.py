@@ -6,7 +6,7 @@ so reading the newest page never skips what is older, and reading it later never
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crosschat.wire import Confirm
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from crosschat.core.state import Agent, State
+
+CURSOR_STEP: Final = 256  # records without anything unread, after which a read moves the cursor anyway
 
 
 def unread(state: State, agent: Agent) -> Iterator[int]:
@@ -31,16 +33,22 @@ def count_unread(state: State, agent: Agent) -> int:
 
 
 def confirmation(state: State, agent: Agent, page: Collection[int]) -> tuple[Confirm | None, int]:
-    """What the agent should confirm once it was shown `page` (seqs), and how much stays unread after that."""
-    shown, left = set(page), 0
+    """What the agent should confirm once it was shown `page` (seqs), and how much stays unread after that.
+
+    A page without anything unread confirms nothing: the receipt would be a record, and the next read would confirm
+    that. Only a cursor that fell far behind is moved, because finding what is unread begins there.
+    """
+    shown, left, news = set(page), 0, False
     upto, beyond, open_yet = state.head, [], True
     for seq in unread(state, agent):
         if seq not in shown:
             if open_yet:
                 upto, open_yet = seq - 1, False
             left += 1
-        elif not open_yet:
+            continue
+        news = True
+        if not open_yet:
             beyond.append(seq)
-    if upto <= agent.cursor and not beyond:
+    if not news and upto - agent.cursor < CURSOR_STEP:
         return None, left
     return Confirm(upto=upto if upto > agent.cursor else None, seqs=tuple(beyond)), left

@@ -18,6 +18,7 @@ from crosschat.model import (
     USER,
     About,
     AnyRecord,
+    Badge,
     JsonObject,
     Message,
     Release,
@@ -79,6 +80,8 @@ def _about(state: State, record: About) -> Item:
         content = record.result if record.error is None else f"{record.result}\n\nError: {record.error}".strip()
     elif isinstance(record, Release):
         content = record.reason
+    elif isinstance(record, Badge):
+        content = f"{record.badge_type}={record.value}"
     return Item(
         seq=record.seq,
         kind=record.kind,  # type: ignore[arg-type]  # the kinds of About are all item kinds

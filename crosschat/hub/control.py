@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -45,13 +45,19 @@ if TYPE_CHECKING:
 RECEIVE_BYTES: Final = 64 * 1024
 
 
+class StopHub(Protocol):
+    """`Hub.stop`."""
+
+    def __call__(self, reason: str, *, until_asked: bool) -> None: ...
+
+
 @attrs.define(eq=False)
 class Desk:
     """What all control connections share."""
 
     router: Router
     inspect: Callable[[Inspect], HubStatus]
-    stop: Callable[[str], None]
+    stop: StopHub
     log: Logger
 
 
@@ -104,7 +110,7 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
         await _say(stream, error_frame(frame.id, refused))
     finally:
         if isinstance(frame, Stop):  # also if who asked does not wait for the answer
-            desk.stop("asked to")
+            desk.stop("it restarts" if frame.restart else "the person stopped it", until_asked=not frame.restart)
 
 
 async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
@@ -140,9 +146,8 @@ async def _follow(router: Router, stream: trio.SocketStream, seq: int) -> None:
     while True:
         await router.feed.wait_beyond(seq)
         upto, items = await next_items(router, seq, _everything)
-        if items:
-            with trio.fail_after(WRITE_DEADLINE_S):
-                await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
+        with trio.fail_after(WRITE_DEADLINE_S):  # also without items: the client sees how far it is
+            await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
         seq = upto
 
 

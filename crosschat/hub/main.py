@@ -56,6 +56,7 @@ from crosschat.paths import Home
 from crosschat.wire import PROTOCOL, DamageView, HubStatus, Inspect
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
 INDEX_BEHIND_RECORDS: Final = 5_000  # a start that had to read more saves what it learnt before it serves
@@ -100,7 +101,8 @@ def recover(home: Path, files: Files) -> Recovered:
     if recovery.shortened:
         notices.append("the log is older than the index beside it: it was restored from a copy, and a new epoch begins")
     if recovery.cut:
-        notices.append(f"the end of the log was torn and was cut ({recovery.cut.file}: {recovery.cut.reason}); a copy is in damaged/")
+        torn = f"{recovery.cut.file}: {recovery.cut.reason}"
+        notices.append(f"the end of the log was torn and was cut ({torn}); a copy is in damaged/")
     return Recovered(log, state, tuple(notices), begin_epoch=recovery.shortened or not state.epochs)
 
 
@@ -131,7 +133,7 @@ class Hub:
         self.version = installed_version()
         self.network: trio.CancelScope | None = None
         self.stopped_because: str | None = None
-        self.farewell: Callable[[str], None] = lambda _: None
+        self.doorway: Doorway | None = None
         self.stats = WriterStats()
         self.port: int | None = None
         self.page_problem: str | None = None
@@ -140,12 +142,13 @@ class Hub:
     def page(self) -> str | None:
         return f"http://{CANONICAL_HOST}:{self.port}/" if self.port is not None else None
 
-    def stop(self, reason: str) -> None:
-        """Begin the clean stop; later calls change nothing."""
+    def stop(self, reason: str, *, until_asked: bool = False) -> None:
+        """Begin the clean stop; later calls change nothing. `until_asked`: bridges wait with starting the next hub."""
         if self.stopped_because is None:
             self.stopped_because = reason
             self.log.info("stopping", why=reason)
-            self.farewell(reason)  # while the connections are there
+            if self.doorway is not None:  # while the connections are there
+                self.doorway.farewell(reason, until_asked=until_asked)
             if self.network is not None:
                 self.network.cancel()
 
@@ -218,18 +221,28 @@ class Hub:
         doorway = Doorway(
             router, options.quotas, self.version, self.log, lambda: self.page, supervisor, recovered.notices
         )
-        self.farewell = doorway.farewell
+        self.doorway = doorway
         desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.log)
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
                 await network.start(supervisor.run)
                 await network.start(watch_signals, self.stop)
-                await network.start(_listen, agents, contain(partial(serve_peer, doorway), self.log, "agent"))
-                await network.start(_listen, control, contain(partial(serve_control, desk), self.log, "control"))
+                await network.start(
+                    _listen, agents, contain(partial(serve_peer, doorway), self.log, "agent"), name="serve agents.sock"
+                )
+                await network.start(
+                    _listen,
+                    control,
+                    contain(partial(serve_control, desk), self.log, "control"),
+                    name="serve control.sock",
+                )
+                settings = Settings(self.files, home.settings)
+                sock = self._claim_port(settings)
                 self.log.info("serving", pid=os.getpid(), version=self.version, head=router.feed.head)
                 task_status.started()
-                await self._open_page(network)
+                if sock is not None:
+                    await self._open_page(network, sock, settings)
                 self._write_note()
                 if self.stopped_because is not None:
                     self.stop(self.stopped_because)
@@ -239,17 +252,20 @@ class Hub:
                 for door in doors:
                     await door.close()
 
-    async def _open_page(self, network: trio.Nursery) -> None:
-        """The page comes last: agents do not wait for it, and without it they work all the same."""
-        settings = Settings(self.files, self.options.home.settings)
+    def _claim_port(self, settings: Settings) -> socket.socket | None:
+        """Listen where the page will be, so that its address is known from the first moment on."""
         sock, self.page_problem = listen(self.options.port, settings.dashboard_port)
         if sock is None:
             self.log.warning("page off", why=self.page_problem)
-            return
-        await network.start(serve_page, sock, Facts(self.version, PROTOCOL), self.log)
+            return None
         self.port = int(sock.getsockname()[1])
         self.page_problem = settings.problem
-        if self.options.port is None:
+        return sock
+
+    async def _open_page(self, network: trio.Nursery, sock: socket.socket, settings: Settings) -> None:
+        """The page comes last: agents do not wait for it, and without it they work all the same."""
+        await network.start(serve_page, sock, Facts(self.version, PROTOCOL), self.log)
+        if self.options.port is None and self.port is not None:
             try:
                 settings.remember_port(self.port)
             except OSError as error:

@@ -86,10 +86,10 @@ class Doorway:
                 Code.HUB_FULL, f"{self.quotas.agents} agents are connected, which is the limit.", retry_after_ms=5000
             )
 
-    def farewell(self, reason: str) -> None:
+    def farewell(self, reason: str, *, until_asked: bool) -> None:
         """Tell every connected bridge that the hub stops, and when to come back."""
         self.stopping = True
-        self.router.farewell(text_frame(encode(Bye(reason=reason, retry_after_ms=REDIAL_MS))))
+        self.router.farewell(text_frame(encode(Bye(reason=reason, retry_after_ms=REDIAL_MS, until_asked=until_asked))))
 
 
 async def serve_peer(doorway: Doorway, stream: trio.SocketStream) -> None:

@@ -133,6 +133,17 @@ def test_a_hub_that_refuses_is_reported_in_its_own_words(home: Home, stand_in: S
         ensure_hub(home)
 
 
+def test_the_directory_of_another_product_is_refused_by_the_hub_and_left_as_it_was(home: Home) -> None:
+    (home.root / "messages").mkdir(parents=True)
+    (home.root / "messages" / "general.jsonl").write_text('{"id":"1"}\n')
+    with pytest.raises(HubUnavailable, match="messages of another product"):
+        ensure_hub(home)
+    assert sorted(str(path.relative_to(home.root)) for path in home.root.rglob("*")) == [
+        "messages",
+        "messages/general.jsonl",
+    ]
+
+
 def test_a_hub_that_dies_is_reported_with_how_to_look(home: Home, stand_in: StandIn) -> None:
     stand_in.be("dies")
     with pytest.raises(HubUnavailable, match=r"ended before it was ready.*hub\.jsonl.*terminal"):
@@ -165,6 +176,7 @@ def test_a_left_over_socket_is_no_hub(home: Home, stand_in: StandIn) -> None:
     home.run.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(os.fspath(home.control_socket))
+    home.hub_lock.touch()
     stand_in.be("refuses")
     with pytest.raises(HubUnavailable, match="newer"):
         ensure_hub(home)

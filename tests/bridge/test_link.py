@@ -9,14 +9,18 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from crosschat import wire
 from crosschat.bridge import tools
-from crosschat.bridge.client import UNCONFIRMED_S
 from crosschat.bridge.launch import HubUnavailable
+from crosschat.bridge.requests import UNCONFIRMED_S
 from crosschat.errors import Code, Refused
 from crosschat.limits import TOOL_DEADLINE_S
 from tests.bridge.fakes import Caller, FakeHub, batch, item, welcome
 
 if TYPE_CHECKING:
     from crosschat.bridge.calls import Session
+
+
+UNUSABLE = "The CrossChat hub cannot be used"
+NOT_SENT = "The call was not sent."
 
 
 @attrs.define
@@ -79,7 +83,8 @@ async def test_a_hub_that_is_away_is_an_error_within_the_deadline_and_nothing_is
     assert sending.reply.failed
     assert sending.seconds == TOOL_DEADLINE_S
     assert "is away" in sending.reply.text
-    assert "Nothing was stored" in sending.reply.text
+    assert "Call again" in sending.reply.text
+    assert "stored" not in sending.reply.text
     away.listening = True
     peer = await away.join()
     await wait_all_tasks_blocked()
@@ -187,6 +192,34 @@ async def test_bye_says_when_to_come_back(autojump_clock: MockClock, hub: FakeHu
     assert trio.current_time() == began + 3
 
 
+async def test_a_hub_that_the_person_stopped_is_found_again_and_started_only_for_a_tool(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    started = 0
+
+    async def start() -> None:
+        nonlocal started
+        started += 1
+        hub.listening = True
+
+    session.link._start_hub = start
+    peer = await hub.join()
+    hub.listening = False
+    await peer.send(wire.Bye(reason="the person stopped it", retry_after_ms=100, until_asked=True))
+    peer.hang_up()
+    dials = hub.dials
+    await trio.sleep(30)
+    assert started == 0
+    assert hub.dials > dials  # another hub would have been found
+    sending = send(session, nursery)
+    again = await hub.join()
+    assert started == 1
+    await again.send(sent(await again.next(wire.Send)))
+    await wait_all_tasks_blocked()
+    assert sending.reply is not None
+    assert not sending.reply.failed
+
+
 async def test_the_hub_is_started_when_nobody_answers(
     autojump_clock: MockClock, away: FakeHub, session: Session
 ) -> None:
@@ -222,7 +255,7 @@ async def test_a_start_that_fails_is_told_at_once_with_its_reason_and_tried_rare
     assert away.starts <= 3
     sending = send(session, nursery)
     await trio.sleep(TOOL_DEADLINE_S)
-    assert sending.reply == tools.Reply("The CrossChat hub is away: the data directory is newer: upgrade.", failed=True)
+    assert sending.reply == tools.Reply(f"{UNUSABLE}: the data directory is newer: upgrade. {NOT_SENT}", failed=True)
     assert sending.seconds < 1
     away.listening, away.start_error = True, None
     sending = send(session, nursery)
@@ -241,7 +274,7 @@ async def test_another_protocol_is_told_with_what_to_upgrade(
     text = "this hub speaks protocol 2: upgrade crosschat and reconnect"
     await peer.send(wire.Error(code=Code.UNSUPPORTED_PROTOCOL, message=text))
     await wait_all_tasks_blocked()
-    assert sending.reply == tools.Reply("this hub speaks protocol 2: upgrade crosschat and reconnect.", failed=True)
+    assert sending.reply == tools.Reply(f"{UNUSABLE}: {text}. {NOT_SENT}", failed=True)
 
 
 async def test_a_full_hub_is_asked_again_and_named_at_the_deadline(
@@ -335,3 +368,19 @@ async def test_too_many_calls_at_once_are_refused(
     await wait_all_tasks_blocked()
     with pytest.raises(Refused, match="Too many"):
         await session.link.request(wire.Peers(id="x"))
+
+
+async def test_a_hub_that_does_not_come_back_leaves_no_doubt_about_the_doubt(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    peer = await hub.join()
+    sending = send(session, nursery)
+    first = await peer.next(wire.Send)
+    hub.listening, hub.start_error = False, HubUnavailable("the disk is gone")
+    peer.hang_up()
+    await trio.sleep(1)
+    assert sending.reply is not None
+    assert "the disk is gone. The call was not confirmed: it may or may not" in sending.reply.text
+    hub.listening = True
+    send(session, nursery)
+    assert (await (await hub.join()).next(wire.Send)).cid == first.cid

@@ -233,7 +233,8 @@ async def test_a_timeout_while_the_hub_is_away_says_so(
     autojump_clock: MockClock, away: FakeHub, session: Session
 ) -> None:
     reply = await wait(session, Caller().call(), timeoutMs=20_000)
-    assert reply == {"received": False, "reason": "timeout", "hub": "away"}
+    why = "it cannot be reached: Connection refused"
+    assert reply == {"received": False, "reason": "timeout", "hub": "away", "why": why}
 
 
 async def test_after_an_overflow_the_hub_is_asked_page_by_page_and_nothing_is_missing(

@@ -150,10 +150,10 @@ def test_catching_up_ends_at_the_head(home: Home) -> None:
         assert list(control.catch_up(wire.Tail(id="1", after_seq=0), 9)) == batches[:2]
 
 
-def test_catching_up_ends_when_the_last_records_are_nobodys_to_read(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control_module, "NEXT_BATCH_S", 0.05)
+def test_catching_up_with_a_hub_that_falls_silent_is_a_failure(home: Home) -> None:
     batches = [wire.Batch(from_seq=1, to_seq=2)]
-    with FakeHub(home, lambda _: batches), Control.open(home) as control:
-        assert list(control.catch_up(wire.Tail(id="1", after_seq=0), 9)) == batches
+    with FakeHub(home, lambda _: batches), Control.open(home, deadline_s=0.2) as control:
+        deliveries = control.catch_up(wire.Tail(id="1", after_seq=0), 9)
+        assert next(deliveries) == batches[0]
+        with pytest.raises(Failure, match="does not answer"):
+            next(deliveries)
