@@ -63,7 +63,7 @@ async def send_message(session: Session, given: JsonObject, _: Call) -> JsonObje
         messageId=sent.message,
         seq=sent.seq,
         threadId=sent.thread,
-        recipients=sent.states or None,
+        recipients=sent.states or {"stored": 0},
         away=list(sent.away) or None,
         unresolvedMentions=list(sent.unresolved) or None,
     )

@@ -60,7 +60,7 @@ async def test_an_answer_lost_with_the_connection_is_asked_for_again_with_the_sa
     await again.send(sent(second))
     await again.send(sent(second, "m2"))
     await wait_all_tasks_blocked()
-    assert sending.reply == tools.Reply('{"messageId":"m1","seq":1}')
+    assert sending.reply == tools.Reply('{"messageId":"m1","seq":1,"recipients":{"stored":0}}')
     assert again.waiting_frames() == 0
 
 
@@ -110,8 +110,8 @@ async def test_an_unconfirmed_call_is_said_to_be_so_and_repeated_with_its_cid(
     assert frame.cid == first.cid
     await peer.send(sent(frame))
     await wait_all_tasks_blocked()
-    assert repeated.reply == tools.Reply('{"messageId":"m1","seq":1}')
-    assert other.reply == tools.Reply('{"messageId":"m2","seq":1}')
+    assert repeated.reply == tools.Reply('{"messageId":"m1","seq":1,"recipients":{"stored":0}}')
+    assert other.reply == tools.Reply('{"messageId":"m2","seq":1,"recipients":{"stored":0}}')
     send(session, nursery)
     assert (await peer.next(wire.Send)).cid != first.cid, "a confirmed call is done"
 
