@@ -40,7 +40,7 @@ from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
 from crosschat.hub.signals import watch_signals
-from crosschat.hub.sockets import Door, open_door, prepare_run_directory
+from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
 from crosschat.hub.supervisor import Supervisor
 from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
 from crosschat.journal import index
@@ -206,8 +206,7 @@ class Hub:
     async def _serve(self, router: Router, recovered: Recovered, task_status: trio.TaskStatus[None]) -> None:
         home, options = self.options.home, self.options
         prepare_run_directory(home.run)
-        agents, control = open_door(home.agents_socket), open_door(home.control_socket)
-        doors = (agents, control)
+        doors = agents, control = open_doors(home.agents_socket, home.control_socket)
         supervisor = Supervisor(
             router,
             self.stop,
@@ -248,9 +247,8 @@ class Hub:
                     self.stop(self.stopped_because)
         finally:
             self._remove_note()
-            with trio.CancelScope(shield=True):
-                for door in doors:
-                    await door.close()
+            for door in doors:
+                door.close()
 
     def _claim_port(self, settings: Settings) -> socket.socket | None:
         """Listen where the page will be, so that its address is known from the first moment on."""

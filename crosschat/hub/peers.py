@@ -130,6 +130,7 @@ class _Peer:
         self._nursery = nursery
         self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         self._reading = 0
+        self._page_turn = trio.Lock()
         self._who = Actor("")
         self._process = process
         self._delivery: Delivery | None = None
@@ -300,13 +301,18 @@ class _Peer:
         )
 
     async def _answer_read(self, frame: Read) -> None:
-        async with self._reads:
-            try:
-                self._post(await read_page(self._router, self._who, frame))
-            except Refused as refused:
-                self._post(error_frame(frame.id, refused))
-            finally:
-                self._reading -= 1
+        try:
+            async with self._reads:
+                answer: HubFrame
+                try:
+                    answer = await read_page(self._router, self._who, frame)
+                except Refused as refused:
+                    answer = error_frame(frame.id, refused)
+                async with self._page_turn:  # many pages at once would not fit the connection's buffer
+                    await self._connection.drained()
+                    self._post(answer)
+        finally:
+            self._reading -= 1
 
     def _refuse(self, request: str, why: str, retry_after_ms: int) -> None:
         self._post(error_frame(request, Refused(Code.RATE_LIMITED, why, retry_after_ms=retry_after_ms)))

@@ -33,11 +33,11 @@ class Door:
         """Whether the path still leads to this socket."""
         return _inode(self.path) == self.inode
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Take the name away while it is ours, then the socket. A client that comes now starts the next hub."""
         if self.in_place:
             self.path.unlink(missing_ok=True)
-        await trio.aclose_forcefully(self.listener)
+        self.listener.socket.close()
 
 
 def prepare_run_directory(path: Path) -> None:
@@ -53,10 +53,25 @@ def prepare_run_directory(path: Path) -> None:
         path.chmod(0o700)
 
 
+def open_doors(*paths: Path) -> tuple[Door, ...]:
+    """Listen on all of them or on none. Raises as `open_door`."""
+    doors: list[Door] = []
+    try:
+        doors.extend(open_door(path) for path in paths)  # those before the one that fails are in the list
+    except BaseException:
+        for door in doors:
+            door.close()
+        raise
+    return tuple(doors)
+
+
 def open_door(path: Path) -> Door:
-    """Listen on `path`, in place of whatever socket was left there; the lock must be held. Raises OSError."""
+    """Listen on `path`, in place of whatever socket was left there; the lock must be held. Raises OSError, and
+    DataDirectoryError if something else than a socket is there."""
     if path.is_socket() or path.is_symlink():
         path.unlink()
+    elif path.exists():
+        raise DataDirectoryError(f"{path} is in the place of the hub's socket and is none: remove it")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(os.fspath(path))  # inside a 0700 directory, so its mode in the meantime matters to nobody

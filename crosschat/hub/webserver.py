@@ -82,7 +82,12 @@ async def serve_page(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; `started()` once the first request would be answered."""
+    """Serve until cancelled; `started()` once the first request would be answered. Closes `sock` however it ends."""
+    with sock:
+        await _serve_page(sock, facts, log, task_status)
+
+
+async def _serve_page(sock: socket.socket, facts: Facts, log: Logger, task_status: trio.TaskStatus[None]) -> None:
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     port = int(sock.getsockname()[1])
     handle = await trio.to_thread.run_sync(_build, facts, port)

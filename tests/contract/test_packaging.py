@@ -75,9 +75,7 @@ def copy_tree(into: Path) -> Path:
     return into
 
 
-def try_build(
-    target: str, tree: Path, out: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def try_build(target: str, tree: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run hatchling on `tree` as it is, with what is installed here."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSCHAT_")}
     return subprocess.run(
@@ -147,11 +145,7 @@ def test_the_wheel_claims_no_top_level_name_but_crosschat(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path, checkout: Path) -> None:
-    package = {
-        path.relative_to(checkout).as_posix()
-        for path in (checkout / "crosschat").rglob("*")
-        if path.is_file()
-    }
+    package = {path.relative_to(checkout).as_posix() for path in (checkout / "crosschat").rglob("*") if path.is_file()}
     assert "crosschat/py.typed" in package
     assert package <= contents(wheel).keys()
 
@@ -174,9 +168,7 @@ def test_the_wheel_holds_hooks_benchmarks_and_page_inside_the_package(wheel: Pat
 @pytest.mark.slow
 def test_the_wheel_holds_licence_and_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        names = {
-            name.split("/", 1)[1]: name for name in archive.namelist() if ".dist-info/" in name
-        }
+        names = {name.split("/", 1)[1]: name for name in archive.namelist() if ".dist-info/" in name}
         assert archive.read(names["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
         commands = archive.read(names["entry_points.txt"]).decode()
         metadata = archive.read(names["METADATA"]).decode()
@@ -185,9 +177,7 @@ def test_the_wheel_holds_licence_and_command(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_sdist_builds_the_same_wheel_without_npm(
-    sdist: Path, wheel: Path, tmp_path: Path
-) -> None:
+def test_the_sdist_builds_the_same_wheel_without_npm(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.iterdir()
@@ -201,9 +191,7 @@ def test_the_sdist_builds_the_same_wheel_without_npm(
 @pytest.mark.slow
 def test_an_editable_wheel_holds_no_copies(checkout: Path, fake_npm: Path, tmp_path: Path) -> None:
     editable = build("wheel:editable", checkout, tmp_path / "out", PYTHONPATH=str(fake_npm))
-    assert [name for name in contents(editable) if ".dist-info/" not in name] == [
-        "_crosschat_hub.pth"
-    ]
+    assert [name for name in contents(editable) if ".dist-info/" not in name] == ["_crosschat_hub.pth"]
 
 
 @pytest.mark.slow
@@ -231,9 +219,7 @@ def test_a_page_that_cannot_be_built_ends_the_build_with_the_remedy(
     environment: dict[str, str],
     complaint: str,
 ) -> None:
-    result = try_build(
-        "wheel", checkout, tmp_path / "out", **{"PYTHONPATH": str(fake_npm), **environment}
-    )
+    result = try_build("wheel", checkout, tmp_path / "out", **{"PYTHONPATH": str(fake_npm), **environment})
     assert result.returncode != 0
     assert complaint in result.stderr
     assert "CROSSCHAT_SKIP_DASHBOARD" in result.stderr

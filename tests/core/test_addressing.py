@@ -116,7 +116,7 @@ ROWS: list[tuple[str, Mentions]] = [
     ("npm i @types/node, @alice", names("alice")),
     ("@@alice", names()),
     # other scripts: a name ends where its letters end, and a word before it is no address
-    ("@alice，请看", names("alice")),
+    ("@alice\N{FULLWIDTH COMMA}请看", names("alice")),
     ("@alice请看", names("alice")),
     ("请@alice看", names("alice")),
     ("«@alice» „@bob“", names("alice", "bob")),

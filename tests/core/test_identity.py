@@ -206,7 +206,9 @@ def test_a_derived_name_stays_while_the_directory_changes() -> None:
     assert world.name(agent) == name
 
 
-@pytest.mark.parametrize("name", ["", "-x", ".x", "_x", "a b", "a@b", "é", "x" * 65, "a/b", "a\n", *RESERVED_NAMES])
+@pytest.mark.parametrize(
+    "name", ["", "-x", ".x", "_x", "a b", "a@b", "é", "x" * 65, "a/b", "a\n", *sorted(RESERVED_NAMES)]
+)
 def test_what_cannot_be_a_name_is_refused(name: str) -> None:
     with refused(Code.INVALID, "cannot be a name"):
         World().join(name, process="p1")

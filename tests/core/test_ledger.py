@@ -34,7 +34,9 @@ def test_what_was_entered_is_found_and_the_rest_is_empty(rows: list[tuple[int, s
             assert list(ledger.meant_for(agent, after)) == [
                 number
                 for number, entry in expected.items()
-                if number > after and entry.author != agent and (entry.audience.to is None or agent in entry.audience.to)
+                if number > after
+                and entry.author != agent
+                and (entry.audience.to is None or agent in entry.audience.to)
             ]
 
 

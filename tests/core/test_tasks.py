@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -30,7 +29,9 @@ from crosschat.wire import ClaimTask, ResolveTask, Send, SetStatus
 from tests.core.world import GRACE_MS, World, refused
 
 if TYPE_CHECKING:
-    from crosschat.core.handle import Effects
+    from collections.abc import Callable
+
+    from crosschat.core.handle import Effects, Operation
 
 SAME: Final = "same"
 
@@ -86,29 +87,29 @@ STATES = ["none", "open", "claimed", "in_progress", "completed", "failed"]
 AGENTS = ["author", "worker", "other"]
 PERSON = ["user", "cli"]
 C, F = Code.CONFLICT, Code.FORBIDDEN
-#   operation                  who               none     open         claimed        in_progress    completed  failed
+NONE, OPEN, CLAIMED, BEGUN, DONE, FAILED = STATES
+NOT_WORKER = ["author", "other"]
+#   operation                   who         none    open     claimed  begun   done    failed
 TABLE: list[tuple[str, list[str], list[Code | str]]] = [
-    ("flag",                     AGENTS,           ["open", SAME,        SAME,          SAME,          SAME,      SAME]),
-    ("flag with another filter", AGENTS,           ["open", C,           C,             C,             C,         C]),
-    ("claim",                    ["author"],       [C,      F,           C,             C,             C,         C]),
-    ("claim",                    ["worker"],       [C,      "claimed",   SAME,          SAME,          C,         C]),
-    ("claim",                    ["other"],        [C,      "claimed",   C,             C,             C,         C]),
-    ("claim",                    PERSON,           [C,      F,           C,             C,             C,         C]),
-    ("begin",                    ["worker"],       [F,      F,           "in_progress", SAME,          F,         F]),
-    ("begin",                    ["author", "other"], [F,   F,           F,             F,             F,         F]),
-    ("reply",                    ["worker"],       ["none", "open",      "in_progress", "in_progress", "completed",
-                                                    "failed"]),
-    ("reply",                    ["author", "other", *PERSON],
-                                                   ["none", "open",      "claimed",     "in_progress", "completed",
-                                                    "failed"]),
-    ("complete",                 ["worker"],       [C,      F,           "completed",   "completed",   C,         C]),
-    ("complete",                 ["author", "other"], [C,   F,           F,             F,             C,         C]),
-    ("complete",                 PERSON,           [C,      "completed", "completed",   "completed",   C,         C]),
-    ("fail",                     ["worker"],       [C,      F,           "failed",      "failed",      C,         C]),
-    ("fail",                     ["author", "other"], [C,   F,           F,             F,             C,         C]),
-    ("fail",                     PERSON,           [C,      "failed",    "failed",      "failed",      C,         C]),
-    ("release",                  PERSON,           [C,      C,           "open",        "open",        C,         C]),
-    ("reopen",                   PERSON,           [C,      C,           C,             C,             "open",  "open"]),
+    ("flag",                     AGENTS,     [OPEN,  SAME,    SAME,    SAME,   SAME,   SAME]),
+    ("flag with another filter", AGENTS,     [OPEN,  C,       C,       C,      C,      C]),
+    ("claim",                    ["author"], [C,     F,       C,       C,      C,      C]),
+    ("claim",                    ["worker"], [C,     CLAIMED, SAME,    SAME,   C,      C]),
+    ("claim",                    ["other"],  [C,     CLAIMED, C,       C,      C,      C]),
+    ("claim",                    PERSON,     [C,     F,       C,       C,      C,      C]),
+    ("begin",                    ["worker"], [F,     F,       BEGUN,   SAME,   F,      F]),
+    ("begin",                    NOT_WORKER, [F,     F,       F,       F,      F,      F]),
+    ("reply",                    ["worker"], [NONE,  OPEN,    BEGUN,   BEGUN,  DONE,   FAILED]),
+    ("reply",                    NOT_WORKER, [NONE,  OPEN,    CLAIMED, BEGUN,  DONE,   FAILED]),
+    ("reply",                    PERSON,     [NONE,  OPEN,    CLAIMED, BEGUN,  DONE,   FAILED]),
+    ("complete",                 ["worker"], [C,     F,       DONE,    DONE,   C,      C]),
+    ("complete",                 NOT_WORKER, [C,     F,       F,       F,      C,      C]),
+    ("complete",                 PERSON,     [C,     DONE,    DONE,    DONE,   C,      C]),
+    ("fail",                     ["worker"], [C,     F,       FAILED,  FAILED, C,      C]),
+    ("fail",                     NOT_WORKER, [C,     F,       F,       F,      C,      C]),
+    ("fail",                     PERSON,     [C,     FAILED,  FAILED,  FAILED, C,      C]),
+    ("release",                  PERSON,     [C,     C,       OPEN,    OPEN,   C,      C]),
+    ("reopen",                   PERSON,     [C,     C,       C,       C,      OPEN,   OPEN]),
 ]  # fmt: skip
 CASES = [
     pytest.param(operation, who, status, expected, id=f"{who} may or may not {operation} what is {status}")
@@ -320,7 +321,7 @@ def test_of_two_claims_the_first_wins_and_the_second_learns_who() -> None:
 def test_operations_on_one_task_never_share_a_batch() -> None:
     made = scene("claimed")
     state, message = made.world.state, made.message
-    frames = [
+    frames: list[tuple[Actor, Operation]] = [
         (made.other, ClaimTask(id="1", cid="a", message=message)),
         (made.worker, ResolveTask(id="1", cid="b", message=message, status="completed", result="x")),
         (made.worker, SetStatus(id="1", cid="c", status="busy", task=message)),

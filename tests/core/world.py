@@ -63,9 +63,7 @@ class World:
     ) -> Joined:
         """As `join`, with the whole answer."""
         process = process or f"process of {name or self.cid()}"
-        joined = self.do(
-            THE_SYSTEM, Join(process=process, cwd=cwd, name=name, project=project, session=session)
-        ).joined
+        joined = self.do(THE_SYSTEM, Join(process=process, cwd=cwd, name=name, project=project, session=session)).joined
         assert joined is not None
         self.presence.arrive(joined.agent, status="available", detail=None, offered=self.state.head, now_ms=self.now)
         return joined
@@ -135,9 +133,7 @@ class World:
     def badge(
         self, who: Actor, message: str, kind: str, value: str, label: str | None = None, *, cid: str | None = None
     ) -> Effects:
-        frame = wire.AddBadge(
-            id="1", cid=cid or self.cid(), message=message, badge_type=kind, value=value, label=label
-        )
+        frame = wire.AddBadge(id="1", cid=cid or self.cid(), message=message, badge_type=kind, value=value, label=label)
         return self.do(who, frame)
 
     def clear(self, who: Actor) -> Effects:

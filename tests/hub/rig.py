@@ -15,7 +15,7 @@ from crosschat.journal.feed import Feed
 from crosschat.journal.format import encode
 from crosschat.journal.store import Gap
 from crosschat.journal.writer import Committed, Operation
-from crosschat.model import AgentJoined, AnyRecord, Clear, Cursor, Epoch, Message, Record
+from crosschat.model import AgentJoined, AnyRecord, Clear, Cursor, Epoch, Message
 from crosschat.websocket import Closed
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Middle:
     def __init__(self, *agents: str) -> None:
         self.log = MemoryLog()
         self.state = State()
-        first = [
-            Epoch(**self._head(1), epoch="e"),
+        first: list[AnyRecord] = [
+            Epoch(seq=1, id="r1", ts=NOW_MS, by="system", epoch="e"),
             *(
-                AgentJoined(**self._head(2 + row), agent=agent, name=agent, cwd="/work")
-                for row, agent in enumerate(agents)
+                AgentJoined(seq=seq, id=f"r{seq}", ts=NOW_MS, by=agent, agent=agent, name=agent, cwd="/work")
+                for seq, agent in enumerate(agents, 2)
             ),
         ]
         for record in first:
@@ -98,10 +98,6 @@ class Middle:
             clock_ms=lambda: NOW_MS,
             log=silent_log(),
         )
-
-    @staticmethod
-    def _head(seq: int) -> dict[str, object]:
-        return {"seq": seq, "id": f"r{seq}", "ts": NOW_MS, "by": "system"}  # type: ignore[return-value]
 
     def commit(self, *records: AnyRecord) -> None:
         """What the writer does after a sync."""
@@ -130,7 +126,7 @@ class Middle:
             for seq, text in enumerate(texts, self.next_seq)
         ]
 
-    def unseen(self, agent: str) -> Record:
+    def unseen(self, agent: str) -> AnyRecord:
         """A record that no reader gets."""
         return Cursor(seq=self.next_seq, id=f"r{self.next_seq}", ts=NOW_MS, by="system", agent=agent, upto=0)
 

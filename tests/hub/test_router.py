@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
 from crosschat import wire
 from crosschat.core.handle import BeginEpoch, Effects
 from crosschat.errors import Code, Refused
-from crosschat.hub.router import Fresh
 from crosschat.model import THE_SYSTEM
 from tests.hub.rig import Middle
+
+if TYPE_CHECKING:
+    from crosschat.hub.router import Fresh
 
 
 class Listener:
@@ -34,7 +38,7 @@ async def test_a_frame_is_built_once_for_readers_who_get_the_same() -> None:
             fresh.append(fresh_)
 
     middle.router.attach("any", Keeper())
-    middle.commit(*middle.messages(["hello"]), *[])
+    middle.commit(*middle.messages(["hello"]))
     (one,) = fresh
     assert one.frame(one.first, "a2") is one.frame(one.first, "a3")
     assert one.frame(one.first, "a1") is None  # its author
@@ -109,7 +113,7 @@ async def test_activity_wakes_who_waits_for_it_and_counts_who_is_there(nursery: 
 def test_a_record_that_is_not_for_readers_has_no_piece() -> None:
     async def look() -> None:
         middle = Middle("a1")
-        assert middle.router.piece(middle.unseen("a1")) is None  # type: ignore[arg-type]
+        assert middle.router.piece(middle.unseen("a1")) is None
         (message,) = middle.messages(["hello"])
         middle.commit(message)
         piece = middle.router.piece(message)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from crosschat.hub.settings import Settings
 from crosschat.journal.files import RealFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_without_a_file_nothing_is_remembered_and_nothing_is_wrong(tmp_path: Path) -> None:

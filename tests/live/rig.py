@@ -15,16 +15,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import trio
 import trio_websocket
 
 from crosschat import wire
 from crosschat.paths import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WAIT_S: Final = 5.0
@@ -155,12 +157,18 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def let_go(self) -> None:
+        """Close the test's copies of its sockets."""
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
     def end(self) -> None:
         self.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        for sock in (self._way, *self._sockets):
-            sock.close()
+        self._way.close()
+        self.let_go()
 
     @property
     def pid(self) -> int:
@@ -279,7 +287,7 @@ async def open_client(nursery: trio.Nursery, sock: socket.socket) -> Client:
     with trio.fail_after(WAIT_S):
         websocket = await trio_websocket.wrap_client_stream(
             nursery,
-            stream,  # type: ignore[arg-type]  # any stream does
+            stream,
             host="crosschat",
             resource="/agents",
             message_queue_size=16,
@@ -348,5 +356,12 @@ async def inspect(home: Home, *, tree: bool = False) -> wire.HubStatus:
 async def eventually(condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
     """For what gives no sign of its own, such as a file: look again until it is so."""
     with trio.fail_after(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def eventually_is(look: Callable[[], Awaitable[object]], wanted: object) -> None:
+    """The same for what has to be asked for."""
+    with trio.fail_after(WAIT_S):
+        while await look() != wanted:  # noqa: ASYNC110
             await trio.sleep(0.01)

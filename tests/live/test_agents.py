@@ -11,10 +11,10 @@ import trio
 
 from crosschat import wire
 from crosschat.errors import Code
-from tests.live.rig import HELLO, Control, HubProcess, Program, eventually, inspect, join, open_client
+from tests.live.rig import HELLO, Control, HubProcess, Program, eventually, eventually_is, inspect, join, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.live.rig import Client
@@ -30,9 +30,7 @@ def programs(running_hub: HubProcess) -> Iterator[tuple[Program, Program, Progra
 Programs = tuple[Program, Program, Program]
 
 
-async def test_two_agents_exchange_messages_and_neither_hears_itself(
-    programs: Programs, nursery: trio.Nursery
-) -> None:
+async def test_two_agents_exchange_messages_and_neither_hears_itself(programs: Programs, nursery: trio.Nursery) -> None:
     ada, bob = [await join(nursery, program.connect()) for program in programs[:2]]
     assert ada.welcome.agent != bob.welcome.agent
     sent = await ada.post("hello")
@@ -145,7 +143,7 @@ async def test_fifty_subscribers_get_everything_in_one_order(running_hub: HubPro
                 for writer in writers:
                     writing.start_soon(_post_many, writer, 25)
             for reader in readers:
-                await reader.until(lambda reader=reader: len(reader.items) == 100, 30)
+                await reader.until(lambda reader=reader: len(reader.items) == 100, 30)  # type: ignore[misc]
             nursery.cancel_scope.cancel()
     orders = {tuple(reader.texts()) for reader in readers}
     assert len(orders) == 1
@@ -201,18 +199,12 @@ async def test_the_author_sees_how_far_a_message_got_with_each_recipient(
     assert await states() == {"bob": "offered", "eve": "stored"}
     await bob.send(wire.Mark(upto=sent.seq))
     await bob.ask(wire.Peers(id="p"), wire.PeerList)
-    await eventually_async(states, {"bob": "shown", "eve": "stored"})
+    await eventually_is(states, {"bob": "shown", "eve": "stored"})
     await bob.post("seen", thread=sent.message)
     assert await states() == {"bob": "answered", "eve": "stored"}
     page = await bob.ask(wire.Read(id="r", message=sent.message), wire.Page)
     assert page.items[0].recipients is None
     nursery.cancel_scope.cancel()
-
-
-async def eventually_async(look: Callable[[], Awaitable[object]], wanted: object) -> None:
-    with trio.fail_after(5):
-        while await look() != wanted:
-            await trio.sleep(0.01)
 
 
 async def test_a_status_is_seen_by_the_others_and_gone_with_the_agent(
@@ -227,9 +219,7 @@ async def test_a_status_is_seen_by_the_others_and_gone_with_the_agent(
 
     assert await seen() == ("busy", "thinking")
     await bob.close()
-    with trio.fail_after(5):
-        while (await seen())[0] != "away":
-            await trio.sleep(0.01)
+    await eventually_is(seen, ("away", "thinking"))
     nursery.cancel_scope.cancel()
 
 
@@ -264,9 +254,7 @@ async def test_no_more_agents_join_than_are_allowed_however_many_try_at_once(
         for client in clients:
             await client.send(HELLO)
         for client in clients:
-            with trio.fail_after(5):
-                while not client.said and not client.welcome.agent:
-                    await trio.sleep(0.01)
+            await eventually(lambda client=client: bool(client.said or client.welcome.agent))  # type: ignore[misc]
         refused = [client for client in clients if not client.welcome.agent]
         assert len(refused) == 5
         for client in refused:
@@ -303,10 +291,15 @@ async def test_a_message_of_the_terminal_reaches_agents_and_a_tail_shows_everyth
         await control.ask(wire.Send(id="s", cid="c", content="from the terminal"), wire.Sent)
         await ada.until(lambda: ada.texts() == ["from the terminal"])
         assert ada.items[0].source == "cli"
-        batch = await tail.frame()
-        assert isinstance(batch, wire.Batch)
-        assert [item.content for item in batch.items] == ["from the terminal"]
-        assert batch.from_seq <= batch.items[0].seq <= batch.to_seq
+        seen: list[str] = []
+        upto = 0
+        while not seen:
+            batch = await tail.frame()
+            assert isinstance(batch, wire.Batch)
+            assert batch.from_seq == upto + 1
+            upto = batch.to_seq
+            seen += [item.content for item in batch.items]
+        assert seen == ["from the terminal"]
     nursery.cancel_scope.cancel()
 
 

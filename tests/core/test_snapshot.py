@@ -1,0 +1,91 @@
+"""The state as bytes: equal to a replay, never half believed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from crosschat.core import snapshot, unread, views
+from crosschat.core.snapshot import UnusableSnapshot
+from crosschat.core.state import State
+from crosschat.model import TaskFilter
+from tests.core.world import World
+
+
+def everything(state: State) -> dict[str, object]:
+    """What can be asked of a state, in comparable form."""
+    entries = [state.ledger.get(seq) for seq in range(1, state.head + 1)]
+    return {
+        "head": (state.head, state.epochs, state.cleared_upto, list(state.channel)),
+        "entries": entries,
+        "threads": {root: (list(one.seqs), one.replied, one.drawn_in) for root, one in state.threads.items()},
+        "tasks": state.tasks,
+        "held": {agent: targets for agent, targets in state.held.items() if targets},
+        "badges": {seq: views.badges_of(state, seq) for seq in range(1, state.head + 1)},
+        "agents": state.agents,
+        "unread": {agent.id: list(unread.unread(state, agent)) for agent in state.agents.values()},
+        "requests": list(state.requests.items()),
+        "names": [state.directory.find(agent.name) for agent in state.agents.values()],
+    }
+
+
+@pytest.fixture
+def world() -> World:
+    """A bit of everything."""
+    world = World()
+    ada, ben = world.join("ada", session="s1", project="app"), world.join("ben")
+    world.join()
+    world.send(ada, "hello, everybody é☃")
+    asked = world.send(ada, "@ben please, and @user: which one?", importance="important")
+    world.flag(ada, asked, TaskFilter(agent="ben", working_dir="/srv"))
+    world.claim(ben, asked)
+    world.send(ben, "on it", asked)
+    world.mark(ada, None, world.state.head)
+    world.resolve(ben, asked, result="done")
+    left_open = world.send(ben, "@ada another one")
+    world.flag(ben, left_open)
+    world.claim(ada, left_open)
+    world.clear(ben)
+    world.leave(ada)
+    return world
+
+
+def test_a_loaded_snapshot_answers_everything_as_the_state_it_was_made_from(world: World) -> None:
+    loaded = snapshot.load(snapshot.dump(world.state))
+    assert everything(loaded) == everything(world.state)
+
+
+def test_records_applied_to_a_loaded_snapshot_continue_it(world: World) -> None:
+    half = len(world.records) // 2
+    begun = State()
+    for record in world.records[:half]:
+        begun.apply(record)
+    continued = snapshot.load(snapshot.dump(begun))
+    for record in world.records[half:]:
+        continued.apply(record)
+    assert everything(continued) == everything(world.state)
+
+
+def test_an_empty_state_survives() -> None:
+    assert everything(snapshot.load(snapshot.dump(State()))) == everything(State())
+
+
+def test_a_snapshot_of_another_version_is_not_used(world: World) -> None:
+    values = json.loads(snapshot.dump(world.state))
+    values["version"] += 1
+    with pytest.raises(UnusableSnapshot, match="version"):
+        snapshot.load(json.dumps(values).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"null", b"[]", b"{}", b'{"version":1}', b"\xff"])
+def test_what_is_no_snapshot_is_not_used(data: bytes) -> None:
+    with pytest.raises(UnusableSnapshot):
+        snapshot.load(data)
+
+
+def test_columns_of_different_length_are_not_used(world: World) -> None:
+    values = json.loads(snapshot.dump(world.state))
+    values["ledger"]["kinds"] = ""
+    with pytest.raises(UnusableSnapshot, match="length"):
+        snapshot.load(json.dumps(values).encode())

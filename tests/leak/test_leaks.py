@@ -1,0 +1,220 @@
+"""Nothing is left behind: descriptors, threads and tasks after many connections, and after a cancel at any step."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio_websocket
+
+from crosschat import lock, wire
+from crosschat.errors import DataDirectoryError
+from crosschat.hub.main import Hub, Options, recover
+from crosschat.journal.files import RealFiles
+from crosschat.model import Message
+from crosschat.paths import Home
+from tests.hub.rig import silent_log
+from tests.live.rig import Control, Program, eventually, inspect, join, open_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tests.live.rig import HubProcess
+
+ROUNDS = 200
+
+
+def descriptors(pid: int | str = "self") -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+async def unless_changing(
+    look: Callable[[], Awaitable[tuple[int, int]]], enough: Callable[[tuple[int, int]], bool] = lambda _: False
+) -> tuple[int, int]:
+    """What is seen when it is `enough`, or has been the same for half a second, or after ten seconds."""
+    seen, same = await look(), 0
+    for _ in range(200):
+        if enough(seen) or same >= 10:
+            break
+        await trio.sleep(0.05)
+        before, seen = seen, await look()
+        same = same + 1 if seen == before else 0
+    return seen
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts what /proc shows")
+
+
+@needs_proc
+@pytest.mark.slow
+async def test_two_hundred_connections_leave_descriptors_threads_and_tasks_as_they_were(
+    running_hub: HubProcess, nursery: trio.Nursery
+) -> None:
+    home = running_hub.home
+    pid = running_hub.process.pid
+    await eventually(home.dashboard_lock.exists, 30)
+    with Program(home.agents_socket) as one, Program(home.agents_socket) as two:
+        ada = await join(nursery, one.connect())
+
+        async def tasks() -> int:
+            return len((await inspect(home, tree=True)).tree)
+
+        async def visit(row: int) -> None:
+            async with trio.open_nursery() as visitors:
+                sock = two.connect()
+                client = await join(visitors, sock)
+                match row % 5:
+                    case 0:
+                        await client.close()
+                    case 1:  # gone without a word
+                        await trio.aclose_forcefully(client.stream)
+                    case 2:  # superseded
+                        await join(visitors, two.connect())
+                    case 3:  # with a request on its way
+                        await client.send(wire.Send(id="s", cid=f"{row}", content="going"))
+                        await trio.aclose_forcefully(client.stream)
+                    case _:  # never joins
+                        other = await open_client(visitors, two.connect())
+                        await trio.aclose_forcefully(other.stream)
+                visitors.cancel_scope.cancel()
+            two.let_go()
+            async with Control(home.control_socket) as control:
+                await control.write(wire.encode_control(wire.Tail(id="t", after_seq=0)) + b"\n")
+                if row % 2:
+                    await control.frame()
+
+        async def settled() -> tuple[int, int]:
+            return descriptors(pid), await tasks()
+
+        for row in range(10):
+            await visit(row)
+        await ada.ask(wire.Peers(id="p"), wire.PeerList)
+        baseline = await unless_changing(settled)
+        for row in range(ROUNDS):
+            await visit(row)
+        now = await unless_changing(settled, lambda now: now[0] <= baseline[0] and now[1] <= baseline[1])
+        assert now[0] <= baseline[0], "descriptors"
+        assert now[1] <= baseline[1], "tasks"
+        assert threads(pid) <= 16  # trio keeps idle workers for some seconds
+        await ada.post("still here")
+        nursery.cancel_scope.cancel()
+
+
+# --- a cancel at step 1, 2, 3 …
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels `scope` before the `step`-th step that any task takes."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+        self.scope = trio.CancelScope()
+
+    def before_task_step(self, _: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()
+
+
+async def live_a_little(home: Home, step: int, acked: list[str]) -> None:
+    """An agent's short life: join, send, read, go."""
+    with Program(home.agents_socket) as program:
+        async with trio.open_nursery() as nursery:
+            client = await join(nursery, program.connect())
+            for number in range(3):
+                text = f"text {step} {number}"
+                await client.post(text, cid=text)
+                acked.append(text)
+            await client.ask(wire.Read(id="r"), wire.Page)
+            await client.close()
+            nursery.cancel_scope.cancel()
+    async with Control(home.control_socket) as control:
+        await control.ask(wire.Stop(id="s"), wire.Done)
+
+
+async def serve_until_cancelled(home: Home, step: int, acked: list[str]) -> bool:
+    """Run a hub and a guest, cancelled at `step`; True if both were through before it came."""
+    held = lock.try_hold(home.hub_lock)
+    assert held is not None
+    recovered = recover(home.root, RealFiles())
+    hub = Hub(Options(home=home, lock_fd=held, idle_stop_s=None), silent_log())
+    canceller = CancelAt(step)
+    done = False
+    trio.lowlevel.add_instrument(canceller)
+    try:
+        with canceller.scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(hub.run, recovered)
+                try:
+                    await live_a_little(home, step, acked)
+                except* (OSError, AssertionError, trio_websocket.HandshakeError, trio_websocket.ConnectionClosed):
+                    if not canceller.scope.cancel_called:  # the hub was cancelled first, and the guest met that
+                        raise
+            done = True
+    finally:
+        trio.lowlevel.remove_instrument(canceller)
+        recovered.log.close()
+        os.close(held)
+    return done
+
+
+@needs_proc
+@pytest.mark.slow
+async def test_a_cancel_at_any_step_of_start_serve_and_stop_leaves_nothing_open_and_loses_nothing_acked(
+    place: Path,
+) -> None:
+    home = Home(place / "home")
+    home.root.mkdir(mode=0o700)
+    acked: list[str] = []
+    assert await serve_until_cancelled(home, 10**9, acked)  # whatever is made once is made here
+    gc.collect()
+    open_before, tasks_before = descriptors(), len(trio.lowlevel.current_task().child_nurseries)
+    step = 1
+    while True:
+        with suppress(trio.TooSlowError):
+            if await serve_until_cancelled(home, step, acked):
+                break
+        assert not home.agents_socket.exists(), step
+        assert not home.control_socket.exists(), step
+        assert not home.dashboard_lock.exists(), step
+        step += 1
+    assert step > 100, "the sweep ended early"
+    gc.collect()
+    assert descriptors() <= open_before, "descriptors are left open"
+    assert len(trio.lowlevel.current_task().child_nurseries) == tasks_before
+    assert threading.active_count() <= 16
+    recovered = recover(home.root, RealFiles())
+    stored = [record.content for record in recovered.log.replay() if isinstance(record, Message)]
+    recovered.log.close()
+    assert [text for text in acked if text not in stored] == []
+    assert len(stored) == len(set(stored))
+
+
+async def test_a_hub_whose_second_socket_cannot_be_opened_leaves_no_first(place: Path) -> None:
+    home = Home(place / "home")
+    home.root.mkdir(mode=0o700)
+    home.run.mkdir(mode=0o700)
+    home.control_socket.write_text("in the way")
+    held = lock.try_hold(home.hub_lock)
+    assert held is not None
+    before = descriptors()
+    recovered = recover(home.root, RealFiles())
+    hub = Hub(Options(home=home, lock_fd=held, idle_stop_s=None), silent_log())
+    with pytest.RaisesGroup(DataDirectoryError, flatten_subgroups=True):
+        await hub.run(recovered)
+    assert not home.agents_socket.exists()
+    assert home.control_socket.read_text() == "in the way"
+    recovered.log.close()
+    gc.collect()
+    assert descriptors() <= before
+    os.close(held)

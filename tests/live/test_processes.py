@@ -1,0 +1,240 @@
+"""What the kernel says about real processes: ancestors, names, starts and ends, and who is at a socket's other end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+
+from crosschat import processes
+from crosschat.processes import Process, ancestors, find, find_agent_process, peer_credentials, wait_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+# A process that gives itself a name (PR_SET_NAME), starts the rest of its arguments, says both pids, and waits.
+NAMED = """
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)
+child = subprocess.Popen(sys.argv[2:]) if sys.argv[2:] else None
+print(os.getpid(), child.pid if child else 0, flush=True)
+sys.stdin.read()
+if child: child.kill(); child.wait()
+"""
+
+
+def named(name: str, *command: str) -> list[str]:
+    return [sys.executable, "-S", "-c", NAMED, name, *command]
+
+
+@contextmanager
+def running(*command: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """The process, and the pids that it prints."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, [int(word) for word in process.stdout.readline().split()]
+        finally:
+            process.kill()
+
+
+def test_the_ancestors_of_a_process_lead_over_ourselves_to_the_first_one() -> None:
+    with running(*named("child")) as (process, _):
+        line = ancestors(process.pid)
+    assert [found.pid for found in line[:2]] == [process.pid, os.getpid()]
+    assert all(below.parent == above.pid for below, above in pairwise(line))
+    assert all(below.start >= above.start for below, above in pairwise(line))
+
+
+@LINUX
+@pytest.mark.parametrize("name", [") R 1 1 1 0", "a (b) c", "((", "))", "two words", "x" * 15, "new\nline"])
+def test_a_process_may_be_called_anything(name: str) -> None:
+    with running(*named(name)) as (process, (pid, _)):
+        found = find(pid)
+        assert found is not None
+        assert found.name == name
+        assert found.pid == process.pid
+        assert found.parent == os.getpid()
+        assert found.start > 0
+        assert found.exe is not None
+        assert found.exe.startswith("python")
+
+
+def test_there_is_no_process_that_has_ended_or_waits_to_be_reaped() -> None:
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.read()  # its end
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert find(process.pid) is None
+    process.wait()
+    process.stdout.close()
+    assert find(process.pid) is None
+    assert ancestors(process.pid) == []
+    assert ancestors(0) == []
+
+
+def test_a_process_is_named_by_its_boot_pid_and_start() -> None:
+    with running(*named("child")) as (process, _):
+        found = find(process.pid)
+        again = find(process.pid)
+        assert found is not None
+        assert again is not None
+        assert found.key == again.key
+        assert str(process.pid) in found.key
+        assert found.key != attrs.evolve(found, start=found.start + 1).key
+        own = find(os.getpid())
+        assert own is not None
+        assert own.key != found.key
+
+
+@LINUX
+def test_claude_is_found_through_its_wrappers() -> None:
+    # claude -> env -> sh -> the bridge; each waits for the next
+    bridge = [sys.executable, "-S", "-c", "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"]
+    script = 'read line < /dev/null; "$@"; exit $?'
+    claude = [sys.executable, "-S", "-c", NAMED.replace("stdin.read()", "stdin.read(0); child.wait()"), "claude"]
+    with running(*claude, "env", "sh", "-c", script, "sh", *bridge) as (process, first):
+        assert process.stdout is not None
+        second = [int(word) for word in process.stdout.readline().split()]
+        (pid,) = first if len(first) == 1 else second
+        found = find_agent_process(pid)
+        line = [found.name for found in ancestors(pid)]
+        assert process.stdin is not None
+        process.stdin.close()  # the bridge leaves, and its wrappers with it
+        process.wait(5)
+    assert found is not None, line
+    assert (found.pid, found.name) == (process.pid, "claude")
+    assert line[1] == "sh"
+
+
+@LINUX
+def test_claude_itself_is_not_its_own_client() -> None:
+    with running(*named("claude")) as (process, _):
+        found = find_agent_process(process.pid)
+    assert found is None or found.pid != process.pid
+
+
+def table(*names: str, **changes: object) -> Callable[[int], Process | None]:
+    """A made-up line of processes: pid 1 is the first, each the parent of the next."""
+    line = {
+        pid: Process(pid=pid, start=pid, parent=pid - 1, name=name, exe=None) for pid, name in enumerate(names, start=1)
+    }
+    return lambda pid: line.get(pid)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("init", "claude", "python"), 2),
+        (("init", "claude", "sh", "python"), 2),
+        (("init", "claude", "sh", "env", "uv", "uvx", "python"), 2),
+        (("init", "claude", "npm exec crosscha", "sh", "python"), 2),
+        (("init", "claude", "npx", "crosschat-launch", "python"), 2),
+        (("init", "claude", "bash", "claude", "sh", "python"), 4),  # the nearest one
+        (("init", "claude", "vim", "sh", "python"), None),  # a foreign program stands between
+        (("init", "claude", "python", "python"), None),
+        (("init", "claude", "make", "python"), None),
+        (("init", "tmux", "sh", "python"), None),
+        (("init", "claudette", "python"), None),
+        (("init", "sh", "python"), None),
+        (("python",), None),
+        (("sh",) * 63 + ("python",), None),
+    ],
+)
+def test_only_known_wrappers_may_stand_between_claude_and_its_bridge(
+    names: tuple[str, ...], expected: int | None
+) -> None:
+    found = find_agent_process(len(names), table(*names))
+    assert (found.pid if found is not None else None) == expected
+
+
+def test_claude_is_known_by_its_executable_too() -> None:
+    line = {1: Process(pid=1, start=1, parent=0, name="node", exe="claude"), 2: Process(2, 2, 1, "python")}
+    found = find_agent_process(2, line.get)
+    assert found == line[1]
+
+
+def test_a_parent_that_is_younger_than_its_child_is_none() -> None:
+    """The real parent is gone and its pid was used again."""
+    line = {1: Process(pid=1, start=9, parent=0, name="claude"), 2: Process(pid=2, start=5, parent=1, name="python")}
+    assert ancestors(2, line.get) == [line[2]]
+    assert find_agent_process(2, line.get) is None
+
+
+def test_a_circle_of_parents_ends() -> None:
+    line = {1: Process(pid=1, start=1, parent=2, name="sh"), 2: Process(pid=2, start=1, parent=1, name="python")}
+    assert [found.pid for found in ancestors(2, line.get)] == [2, 1]
+
+
+def test_a_line_of_ancestors_has_an_end() -> None:
+    assert len(ancestors(10**6, lambda pid: Process(pid, pid, pid - 1, "sh"))) == processes.MAX_ANCESTORS
+
+
+async def test_waiting_for_a_process_ends_when_it_is_killed() -> None:
+    with running(*named("child")) as (process, _):
+        found = find(process.pid)
+        assert found is not None
+        gone = trio.Event()
+
+        async def watch() -> None:
+            await wait_gone(found)
+            gone.set()
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not gone.is_set()
+                os.kill(process.pid, signal.SIGKILL)
+                await gone.wait()
+
+
+async def test_waiting_for_a_process_that_is_not_there_ends_at_once() -> None:
+    with running(*named("child")) as (process, _):
+        found = find(process.pid)
+        assert found is not None
+        with trio.fail_after(5):
+            await wait_gone(attrs.evolve(found, start=found.start + 1))  # the pid was used again
+        process.kill()
+        await trio.to_thread.run_sync(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with trio.fail_after(5):
+            await wait_gone(found)  # ended, and not reaped
+    with trio.fail_after(5):
+        await wait_gone(found)
+
+
+async def test_a_cancelled_wait_closes_its_handle() -> None:
+    found = find(os.getpid())
+    assert found is not None
+    before = len(os.listdir("/dev/fd"))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await wait_gone(found)
+    assert scope.cancelled_caught
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_the_kernel_says_who_is_at_the_other_end() -> None:
+    left, right = socket.socketpair(socket.AF_UNIX)
+    with left, right:
+        found = peer_credentials(left)
+        assert (found.pid, found.uid) == (os.getpid(), os.getuid())
+    with pytest.raises(OSError, match=r".+"):
+        peer_credentials(left)
+
+
+def test_this_process_has_a_size() -> None:
+    size = processes.resident_bytes()
+    assert size is not None
+    assert size > 1_000_000
+    assert processes.boot_id() == processes.boot_id() != ""
