@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why a request was refused. The values are part of the wire protocol; they are only ever added to."""
+    """Why a request was refused. The values are part of the wire protocol: a new one is a new protocol version."""
 
     BAD_FRAME = "bad_frame"  # not a frame of this protocol: syntax, type, unknown field, too deep
     TOO_LARGE = "too_large"  # a named size limit was exceeded

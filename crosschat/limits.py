@@ -18,6 +18,8 @@ JSON_DEPTH: Final = 32
 SHORT_TEXT_CHARS: Final = 200  # status detail, badge value, label
 NAME_CHARS: Final = 64
 PATH_CHARS: Final = 4096
+BADGES: Final = 32  # on one message; every view of it carries them
+PEERS: Final = 128  # in one list
 
 BATCH_OPERATIONS: Final = 256  # operations committed by one sync
 BATCH_BYTES: Final = 1024 * 1024
@@ -44,7 +46,7 @@ TOOL_DEADLINE_S: Final = 5.0  # a tool answers within this while the hub is away
 
 @attrs.frozen
 class Quotas:
-    """What one agent, and all of them, may use. Sends are a token bucket: `rate` per second, `burst` at once."""
+    """What one agent, and all of them, may use. Requests that change something take from a token bucket."""
 
     agents: int = 64
     messages_per_s: float = 20.0

@@ -29,7 +29,7 @@ _CODE: Final = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
 # Not after a character that makes it part of a word, an address or a path; not before a slash and a name. Letters of
 # other scripts end a name and begin one, for they are often written without a space: what was meant for one agent
 # must not go to all.
-_MENTION: Final = re.compile(r"(?<![\w.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/\w)", re.ASCII)
+_MENTION: Final = re.compile(r"(?<![A-Za-z0-9.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/\w)", re.ASCII)
 _SUFFIX: Final = re.compile(r"-[0-9a-z]{4}$")
 
 

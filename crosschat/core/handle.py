@@ -181,8 +181,11 @@ def _mark(state: State, who: Actor, frame: Mark, slot: Slot) -> Effects:
 
 
 def _confirm(state: State, frame: Confirm, slot: Slot) -> Effects:
-    if frame.agent not in state.agents or not frame.seqs:
+    agent = state.agents.get(frame.agent)
+    if agent is None or not frame.seqs:
         return Effects()
+    if frame.state == "offered" and max(frame.seqs) <= max(agent.offered, agent.cursor):
+        return Effects()  # nothing new: a session that only comes and goes leaves no records
     identifier = make_id("r", state.epoch, slot.seq)
     return Effects(
         (

@@ -1,7 +1,8 @@
 """Which records make a page of history: a choice of seqs, made from the ledger alone; the texts are read after it.
 
-A page is the newest `limit` of a series, or the ones next to an anchor. Every series is filtered by what the reader may
-read; the person reads everything. An anchor that does not exist is an error, never "everything".
+A page is the newest `limit` of a series, or the ones next to an anchor; of what is unread it is the oldest. Conditions
+add up: what is unread in a thread, or what has a badge there. Every series is filtered by what the reader may read;
+the person reads everything. An anchor that does not exist is an error, never "everything".
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from crosschat.errors import Code, Refused
 from crosschat.limits import PAGE_ITEMS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from crosschat.core.ledger import Entry
     from crosschat.core.state import State
     from crosschat.model import Actor
     from crosschat.wire import Read
@@ -47,29 +49,34 @@ def select(state: State, who: Actor, read: Read) -> Selection:
     if read.message is not None:
         return Selection((readable(state, who, read.message, path="messageId").seq,))
     anchor = _anchor(state, who, read)
+    root = state.root_of(readable(state, who, read.thread, path="threadId")).seq if read.thread is not None else None
+    badge = _parse_badge(read.badge) if read.badge is not None else None
+    series, first = _series(state, who, read, root, anchor)
+
+    def wanted(seq: int) -> bool:
+        entry = state.ledger.get(seq)
+        if entry is None or (who.source == "agent" and not entry.readable_by(who.id)):
+            return False
+        if root is not None and root not in (entry.seq, entry.root):
+            return False
+        return badge is None or _has_badge(state, entry, *badge)
+
+    return _page(series, wanted, anchor, read, first=first, from_start=read.unread and read.before is None)
+
+
+def _series(state: State, who: Actor, read: Read, root: int | None, anchor: int | None) -> tuple[Sequence[int], int]:
+    """The rising seqs to choose from, and the index of the first that counts."""
     if read.unread:
         agent = state.agents.get(who.id)
-        series: Sequence[int] = tuple(unread(state, agent)) if agent is not None else ()
-        return _page(series, _all, anchor, read, from_start=read.before is None)
-
-    def may_read(seq: int) -> bool:
-        entry = state.ledger.get(seq)
-        return entry is not None and (who.source != "agent" or entry.readable_by(who.id))
-
-    if read.thread is not None:
-        root = state.root_of(readable(state, who, read.thread, path="threadId"))
-        thread = state.threads.get(root.seq)
-        return _page((root.seq, *(thread.seqs if thread is not None else ())), may_read, anchor, read)
+        return tuple(unread(state, agent)) if agent is not None else (), 0
+    if root is not None:
+        thread = state.threads.get(root)
+        return (root, *(thread.seqs if thread is not None else ())), 0
     if read.badge is not None:
-        return _page(_with_badge(state, read.badge), may_read, anchor, read)
-    channel = state.channel
+        return sorted(state.tasks.keys() | state.badges.keys()), 0
     if anchor is None or anchor > state.cleared_upto:
-        return _page(channel, may_read, anchor, read, first=bisect_right(channel, state.cleared_upto))
-    return _page(channel, may_read, anchor, read)
-
-
-def _all(_: int) -> bool:
-    return True
+        return state.channel, bisect_right(state.channel, state.cleared_upto)
+    return state.channel, 0
 
 
 def _anchor(state: State, who: Actor, read: Read) -> int | None:
@@ -80,16 +87,17 @@ def _anchor(state: State, who: Actor, read: Read) -> int | None:
     return None
 
 
-def _with_badge(state: State, badge: str) -> Sequence[int]:
+def _parse_badge(badge: str) -> tuple[str, str | None]:
     kind, colon, value = badge.partition(":")
     if not kind:
         raise Refused(Code.INVALID, "badge is `type` or `type:value`, such as task:open.", path="badge")
-    marked: Iterable[int] = state.tasks if kind == "task" else state.badges
-    return sorted(
-        seq
-        for seq in marked
-        if any(found.type == kind and (not colon or found.value == value) for found in badges_of(state, seq))
-    )
+    return kind, value if colon else None
+
+
+def _has_badge(state: State, entry: Entry, kind: str, value: str | None) -> bool:
+    """Whether the message that the entry is, or is about, has such a badge."""
+    message = entry.seq if entry.kind in ("message", "reply") else entry.root
+    return any(found.type == kind and value in (None, found.value) for found in badges_of(state, message))
 
 
 def _page(

@@ -13,8 +13,9 @@ from crosschat.core import tasks
 from crosschat.core.addressing import Mentions, audience_of, find_mentions, refuse_unknown
 from crosschat.core.ids import make_id
 from crosschat.core.ledger import Audience, Entry
+from crosschat.core.state import SEVERAL_VALUES
 from crosschat.errors import Code, Refused
-from crosschat.limits import CONTENT_BYTES, METADATA_BYTES, PATH_CHARS, SHORT_TEXT_CHARS
+from crosschat.limits import BADGES, CONTENT_BYTES, METADATA_BYTES, PATH_CHARS, SHORT_TEXT_CHARS
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -316,6 +317,8 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
         )
     if frame.badge_type == "git-commit" and not _COMMIT.fullmatch(frame.value):
         raise Refused(Code.INVALID, "A git-commit badge is 7 to 40 hexadecimal digits.", path="badgeValue")
+    if badges_full(state, entry.seq, frame.badge_type, frame.value):
+        raise Refused(Code.CONFLICT, f"This message has {BADGES} badges, which is the most.", path="badgeType")
     return (
         Badge(
             **_head(state, who, slot),
@@ -326,6 +329,13 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
             label=frame.label,
         ),
     )
+
+
+def badges_full(state: State, seq: int, kind: str, value: str) -> bool:
+    """Whether one more badge would be too many; one that replaces another never is."""
+    badges = state.badges.get(seq, ())
+    replaces = any(old.type == kind and (kind not in SEVERAL_VALUES or old.value == value) for old in badges)
+    return len(badges) >= BADGES and not replaces
 
 
 def _status(state: State, who: Actor, frame: SetStatus, slot: Slot) -> tuple[AnyRecord, ...]:

@@ -48,7 +48,8 @@ SEVERAL_VALUES: Final = frozenset({"git-commit"})  # badge types of which a mess
 
 @attrs.define
 class Agent:
-    """A known agent. `cursor`: everything meant for it up to there was shown; `shown`: what was shown beyond."""
+    """A known agent. `cursor`: everything meant for it up to there was shown; `shown`: what was shown beyond.
+    `offered`: everything up to there left the hub for it, as of the end of its last connection."""
 
     id: str
     name: str
@@ -61,6 +62,7 @@ class Agent:
     cursor: int
     shown: set[int] = attrs.Factory(set)
     paused: bool = False
+    offered: int = 0
 
 
 @attrs.frozen
@@ -274,6 +276,7 @@ class State:
             cursor=known.cursor if known else record.seq,
             shown=known.shown if known else set(),
             paused=known.paused if known else False,
+            offered=known.offered if known else 0,
         )
         self.directory = Directory({agent.name: agent.id for agent in self.agents.values()})
 
@@ -287,6 +290,8 @@ class State:
         agent = self.agents.get(record.agent)
         if agent is not None and record.state == "shown":
             agent.shown.update(seq for seq in record.seqs if seq > agent.cursor)
+        elif agent is not None and record.state == "offered":
+            agent.offered = max(agent.offered, *record.seqs)
 
     def _apply_clear(self, record: Clear) -> None:
         if not record.undo:

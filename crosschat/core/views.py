@@ -12,6 +12,7 @@ import attrs
 
 from crosschat.core.addressing import find_mentions
 from crosschat.core.unread import count_unread
+from crosschat.limits import PEERS
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -155,7 +156,7 @@ def _delivery_state(state: State, presence: Presence, agent: Agent, entry: Entry
         return "answered"
     if agent.cursor >= entry.seq or entry.seq in agent.shown:
         return "shown"
-    return "offered" if presence.of(agent.id).offered >= entry.seq else "stored"
+    return "offered" if max(presence.of(agent.id).offered, agent.offered) >= entry.seq else "stored"
 
 
 def recipient_views(state: State, presence: Presence, entry: Entry) -> tuple[RecipientView, ...]:
@@ -213,12 +214,15 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
 
 
 def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | None = None) -> tuple[PeerView, ...]:
-    """Agents that are connected, were so since the hub started, or hold a task; not every session there ever was."""
-    return tuple(
-        peer_view(state, presence, agent, now_ms)
+    """Agents that are connected, were so since the hub started, or hold a task: the newest, if they are too many."""
+    listed = [
+        agent
         for agent in state.agents.values()
         if agent.id != without and (presence.seen(agent.id) or state.held.get(agent.id))
-    )
+    ]
+    listed.sort(key=lambda agent: (agent.id not in presence.connected, -agent.joined))
+    listed = sorted(listed[:PEERS], key=lambda agent: agent.joined)
+    return tuple(peer_view(state, presence, agent, now_ms) for agent in listed)
 
 
 def badge_document(state: State, message: str) -> JsonObject | None:

@@ -42,7 +42,6 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
-    Send,
     SetStatus,
     Welcome,
     decode_agent,
@@ -172,8 +171,8 @@ class _Peer:
         watching = self._door.supervisor.watch(self._process, self._nursery.cancel_scope.cancel)
         try:
             self._post(welcome)
-            self._nursery.start_soon(self._contained, self._delivery.run)
-            self._nursery.start_soon(self._contained, self._heartbeat)
+            self._nursery.start_soon(self._contained, self._delivery.run, name="deliver")
+            self._nursery.start_soon(self._contained, self._heartbeat, name="heartbeat")
             await self._read_loop()
         finally:
             watching.cancel()
@@ -279,9 +278,9 @@ class _Peer:
                 self._nursery.start_soon(self._answer_read, frame)
             case Peers():
                 self._post(self._peers(frame))
-            case Send() if wait_ms := self._door.bucket(self._who.id).take(time.monotonic()):
+            case _ if wait_ms := self._door.bucket(self._who.id).take(time.monotonic()):
                 allowed = f"{self._door.quotas.messages_per_s:g} a second on average are allowed"
-                self._refuse(frame.id, f"Too many messages: {allowed}. Wait {wait_ms} ms.", wait_ms)
+                self._refuse(frame.id, f"Too many messages and changes: {allowed}. Wait {wait_ms} ms.", wait_ms)
             case _:
                 await self._router.submit(self._who, frame, self._settler(frame))
 

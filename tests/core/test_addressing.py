@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.core.addressing import Directory, Mentions, audience_of, find_mentions, refuse_unknown
@@ -111,6 +111,8 @@ ROWS: list[tuple[str, Mentions]] = [
     ("mail bob@alice or a.b+c@bob", names()),
     ("git@alice:repo.git", names()),
     ("https://host/@alice", names()),
+    ("_@alice_ and not everybody", names("alice")),
+    ("**@alice**, not everybody", names("alice")),
     ("@types/node", names()),
     ("@alice/core", names()),
     ("npm i @types/node, @alice", names("alice")),
@@ -203,6 +205,7 @@ PIECES = st.sampled_from(
 TEXTS = st.text(max_size=60) | st.lists(PIECES, max_size=25).map("".join)
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_any_text_has_mentions_of_known_agents_only(text: str) -> None:
     mentions = found(text)
@@ -213,6 +216,7 @@ def test_any_text_has_mentions_of_known_agents_only(text: str) -> None:
         assert DIRECTORY.find(name) is None
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_nothing_in_a_fence_is_a_mention(text: str) -> None:
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 3)
@@ -220,6 +224,7 @@ def test_nothing_in_a_fence_is_a_mention(text: str) -> None:
     assert found(f"{fence}\n{text}\n{fence}\n@alice") == names("alice")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(NAMES.keys() - {"me"})), min_size=1, max_size=6))
 def test_names_written_with_spaces_are_all_found_in_order(written: list[str]) -> None:
     text = " ".join(f"@{name}" for name in written)

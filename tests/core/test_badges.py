@@ -6,7 +6,7 @@ import pytest
 
 from crosschat.core import views
 from crosschat.errors import Code
-from crosschat.limits import SHORT_TEXT_CHARS
+from crosschat.limits import BADGES, SHORT_TEXT_CHARS
 from crosschat.model import Badge
 from crosschat.wire import BadgeView
 from tests.core.world import World, refused
@@ -160,3 +160,15 @@ def test_the_documents_of_a_message_have_its_badges_and_its_task() -> None:
     assert document is not None
     assert (document["messageId"], document["status"], document["claimant"]) == (message, "claimed", "b")
     assert None not in document.values()
+
+
+def test_a_message_has_a_bounded_number_of_badges_and_replacing_one_is_always_possible() -> None:
+    world = World()
+    a = world.join("a")
+    message = world.send(a, "hello")
+    for number in range(BADGES):
+        world.badge(a, message, "git-commit", f"{number:07x}")
+    with refused(Code.CONFLICT):
+        world.badge(a, message, "project", "app")
+    world.badge(a, message, "git-commit", f"{0:07x}", label="again")
+    assert len(world.state.badges[world.seq(message)]) == BADGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.errors import Code
@@ -199,6 +199,7 @@ def test_a_clear_holds_after_a_restart() -> None:
     assert world.page(a, before=messages[2]) == messages[:2]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.booleans(), max_size=12),  # private?
     st.integers(1, 5),
@@ -224,3 +225,20 @@ def test_a_page_is_the_part_of_the_readable_series_next_to_its_anchor(
     else:
         assert world.page(c, after=readable[place], limit=limit) == readable[place + 1 :][:limit]
         assert world.select(c, after=readable[place], limit=limit).later == (len(readable) - place - 1 > limit)
+
+
+def test_conditions_add_up() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    root = world.send(a, "root")
+    other = world.send(a, "other")
+    in_root = world.send(a, "@b in the thread", root)
+    marked = world.send(a, "@b and marked", root)
+    world.send(a, "@b elsewhere", other)
+    world.badge(a, marked, "project", "app")
+    world.badge(a, other, "project", "app")
+    page = [world.seq(message) for message in (root, in_root, marked)]
+    assert [seq for seq in world.select(b, thread=root, unread=True).seqs if seq in page] == page
+    assert not {world.seq(other)} & set(world.select(b, thread=root, unread=True).seqs)
+    assert world.select(b, thread=root, badge="project").seqs == (world.seq(marked),)
+    assert world.select(b, badge="project:app").seqs == (world.seq(other), world.seq(marked))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.errors import Code
@@ -259,6 +259,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_names_stay_unique_and_connected_agents_keep_their_process(
     steps: list[tuple[str, int, str | None, str | None, str]],

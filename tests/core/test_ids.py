@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.core.ids import make_id, seq_of
@@ -13,6 +13,7 @@ from crosschat.model import ID_PATTERN, THE_SYSTEM, Message
 from tests.core.world import World
 
 
+@settings(deadline=None)
 @given(st.sampled_from("mar"), st.text(max_size=10), st.integers(1, 2**53))
 def test_an_id_leads_back_to_its_seq_and_may_be_a_file_name(letter: str, epoch: str, seq: int) -> None:
     identifier = make_id(letter, epoch, seq)
@@ -21,6 +22,7 @@ def test_an_id_leads_back_to_its_seq_and_may_be_a_file_name(letter: str, epoch: 
     assert seq_of(identifier, "x") is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_is_an_id_or_none_of_ours(text: str) -> None:
     seq = seq_of(text, "m")

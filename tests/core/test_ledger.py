@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.core.ledger import KINDS, Audience, Entry, Ledger
@@ -18,6 +18,7 @@ ROWS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_what_was_entered_is_found_and_the_rest_is_empty(rows: list[tuple[int, str, str, Audience, int]]) -> None:
     ledger, expected, seq = Ledger(), dict[int, Entry](), 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.core.handle import MARKED_SEQS, Confirm
@@ -214,6 +214,7 @@ def test_of_two_clears_only_the_last_is_taken_back() -> None:
     assert world.unread(b) == [late]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 11)), max_size=8))
 def test_whatever_is_shown_in_whatever_order_the_rest_is_unread(pages: list[set[int]]) -> None:
     world, _, b, seqs = chat(12)

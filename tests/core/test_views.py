@@ -254,11 +254,13 @@ def test_what_was_offered_only_rises_while_connected_and_begins_anew_with_a_conn
     assert presence.of("a1").offered == 2
 
 
-def test_a_receipt_that_something_was_offered_is_only_a_record() -> None:
+def test_what_was_offered_stays_so_after_the_connection_and_the_hub() -> None:
     world = World()
     a, b = world.join("a"), world.join("b")
     message = world.send(a, "@b look")
     world.do(THE_SYSTEM, Confirm(b.id, "offered", (world.seq(message),)))
-    assert states(world, message)["b"] == ("stored", False)
+    assert states(world, message)["b"] == ("offered", False)
+    again = world.do(THE_SYSTEM, Confirm(b.id, "offered", (world.seq(message),)))
+    assert not again.records  # nothing new, no record
     world.do(THE_SYSTEM, Confirm(b.id, "shown", (world.seq(message),)))
     assert states(world, message)["b"] == ("shown", False)

@@ -145,7 +145,7 @@ class World:
     def end_leases(self) -> Effects:
         """End the lease of every task, whether it is time or not: the rules decide."""
         effects = Effects()
-        for target in tuple(self.state.tasks):
+        for target in sorted(self.state.tasks):
             effects = self.do(THE_SYSTEM, EndLease(target, GRACE_MS))
         return effects
 

@@ -14,7 +14,8 @@ import trio_websocket
 
 from crosschat import lock, wire
 from crosschat.errors import DataDirectoryError
-from crosschat.hub.main import Hub, Options, recover
+from crosschat.hub.recovery import recover
+from crosschat.hub.tree import Hub, Options
 from crosschat.journal.files import RealFiles
 from crosschat.model import Message
 from crosschat.paths import Home

@@ -389,7 +389,7 @@ async def test_when_the_log_cannot_be_synced_nothing_is_acked_and_the_hub_leaves
             answer = ada._answers.get("lost")
             assert answer is None or (isinstance(answer, wire.Error) and answer.code is Code.UNAVAILABLE)
             assert bob.texts() == ["kept"]
-        assert status == 70
+        assert status == 74
         assert trigger.read_text() == "x"  # never tried again
         nursery.cancel_scope.cancel()
     finally:

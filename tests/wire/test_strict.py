@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat import wire
@@ -291,11 +291,13 @@ def only_bad_frame(data: bytes | str) -> None:
     wire.request_id(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_any_bytes_raise_bad_frame_and_nothing_else(data: bytes | str) -> None:
     only_bad_frame(data)
 
 
+@settings(deadline=None)
 @given(KINDS, st.dictionaries(NAMES | st.text(max_size=8), JSON, max_size=8))
 def test_any_object_that_looks_like_a_frame_raises_bad_frame_and_nothing_else(
     kind: str, fields: dict[str, object]

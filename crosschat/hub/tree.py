@@ -1,0 +1,293 @@
+"""The running hub: its pieces, and the tree of tasks that holds them until it is to stop.
+
+    Hub.run
+    └── durable                               outlives every connection: writer, projections
+        └── network                           dies first: supervisor, doors, page, signals
+
+A clean stop tells the bridges, closes the doors, finishes what is queued and brings the files up to date. SIGKILL at
+any moment costs nothing that was acked: the next start reads the log.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from crosschat import lock, processes
+from crosschat.core import views
+from crosschat.core.handle import BeginEpoch
+from crosschat.core.presence import Presence
+from crosschat.hub import tasktree
+from crosschat.hub.contain import contain
+from crosschat.hub.control import Desk, serve_control
+from crosschat.hub.lock import HubNote, remove_note, write_note
+from crosschat.hub.peers import Doorway, serve_peer
+from crosschat.hub.router import Router
+from crosschat.hub.settings import Settings
+from crosschat.hub.signals import watch_signals
+from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
+from crosschat.hub.supervisor import Supervisor
+from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
+from crosschat.journal.feed import Feed
+from crosschat.journal.files import RealFiles
+from crosschat.journal.projections import project
+from crosschat.journal.writer import Operation, WriterStats, write_log
+from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, OPERATIONS_QUEUED, Quotas
+from crosschat.model import THE_SYSTEM, iso
+from crosschat.paths import Home
+from crosschat.wire import PROTOCOL, DamageView, HubStatus, Inspect
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from crosschat.hub.log import Logger
+    from crosschat.hub.recovery import Recovered
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How this hub runs. `port` None: the remembered or any free one. `idle_stop_s` None: it stays."""
+
+    home: Home
+    lock_fd: int
+    port: int | None = None
+    idle_stop_s: float | None = IDLE_STOP_S
+    lease_grace_s: float = LEASE_GRACE_S
+    quotas: Quotas = attrs.Factory(Quotas)
+
+
+class Hub:
+    """The pieces of a running hub, and what can be asked of it from outside the doors."""
+
+    def __init__(self, options: Options, log: Logger) -> None:
+        self.options = options
+        self.log = log
+        self.files = RealFiles()
+        self.started_ms = time.time_ns() // 1_000_000
+        self.version = installed_version()
+        self.network: trio.CancelScope | None = None
+        self.stopped_because: str | None = None
+        self.doorway: Doorway | None = None
+        self.stats = WriterStats()
+        self.port: int | None = None
+        self.page_problem: str | None = None
+
+    @property
+    def page(self) -> str | None:
+        return f"http://{CANONICAL_HOST}:{self.port}/" if self.port is not None else None
+
+    def stop(self, reason: str, *, until_asked: bool = False) -> None:
+        """Begin the clean stop; later calls change nothing. `until_asked`: bridges wait with starting the next hub."""
+        if self.stopped_because is None:
+            self.stopped_because = reason
+            self.log.info("stopping", why=reason)
+            if self.doorway is not None:  # while the connections are there
+                self.doorway.farewell(reason, until_asked=until_asked)
+            if self.network is not None:
+                self.network.cancel()
+
+    async def run(self, recovered: Recovered, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until stopped; `started()` once both sockets accept. Raises JournalBroken."""
+        feed = Feed(recovered.log)
+        send, receive = trio.open_memory_channel[Operation](OPERATIONS_QUEUED)
+        router = Router(
+            state=recovered.state,
+            presence=Presence(self.started_ms),
+            feed=feed,
+            operations=send,
+            clock_ms=_now_ms,
+            log=self.log,
+        )
+        async with trio.open_nursery() as durable:
+            written = trio.Event()
+            await durable.start(partial(self._write, receive, router, recovered, written), name="write_log")
+            async with send:
+                if recovered.begin_epoch:
+                    await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex()))
+                projecting = await durable.start(self._project, router, name="project")
+                await self._serve(router, recovered, task_status)
+            await written.wait()
+            projecting.cancel()  # it finishes what the writer has published
+
+    async def _write(
+        self,
+        operations: trio.MemoryReceiveChannel[Operation],
+        router: Router,
+        recovered: Recovered,
+        written: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        await write_log(
+            operations,
+            log=recovered.log,
+            decide=router.decide,
+            keys=router.keys,
+            apply=router.apply,
+            publish=router.publish,
+            clock_ms=_now_ms,
+            on_defect=router.defect,
+            stats=self.stats,
+            task_status=task_status,
+        )
+        written.set()
+
+    async def _project(self, router: Router, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            await project(
+                router.feed,
+                home=self.options.home.root,
+                files=self.files,
+                epoch=router.state.epoch,
+                badges_of=partial(views.badge_document, router.state),
+                task_of=partial(views.task_document, router.state),
+                name_of=router.state.name_of,
+                on_trouble=self._trouble,
+            )
+
+    def _trouble(self, error: Exception) -> None:
+        self.log.warning("files beside the log are behind", error=repr(error))
+
+    async def _serve(self, router: Router, recovered: Recovered, task_status: trio.TaskStatus[None]) -> None:
+        home, options = self.options.home, self.options
+        prepare_run_directory(home.run)
+        doors = agents, control = open_doors(home.agents_socket, home.control_socket)
+        supervisor = Supervisor(
+            router,
+            self.stop,
+            self.log,
+            home.hub_lock,
+            options.lock_fd,
+            doors,
+            options.idle_stop_s,
+            options.lease_grace_s,
+        )
+        doorway = Doorway(
+            router, options.quotas, self.version, self.log, lambda: self.page, supervisor, recovered.notices
+        )
+        self.doorway = doorway
+        desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.log)
+        try:
+            async with trio.open_nursery() as network:
+                self.network = network.cancel_scope
+                await network.start(supervisor.run)
+                await network.start(watch_signals, self.stop)
+                await network.start(
+                    _listen, agents, contain(partial(serve_peer, doorway), self.log, "agent"), name="serve agents.sock"
+                )
+                await network.start(
+                    _listen,
+                    control,
+                    contain(partial(serve_control, desk), self.log, "control"),
+                    name="serve control.sock",
+                )
+                settings = Settings(self.files, home.settings)
+                sock = self._claim_port(settings)
+                self.log.info("serving", pid=os.getpid(), version=self.version, head=router.feed.head)
+                task_status.started()
+                if sock is not None:
+                    await self._open_page(network, sock, settings)
+                self._write_note()
+        finally:
+            self._remove_note()
+            for door in doors:
+                door.close()
+
+    def _claim_port(self, settings: Settings) -> socket.socket | None:
+        """Listen where the page will be, so that its address is known from the first moment on."""
+        sock, self.page_problem = listen(self.options.port, settings.dashboard_port)
+        if sock is None:
+            self.log.warning("page off", why=self.page_problem)
+            return None
+        self.port = int(sock.getsockname()[1])
+        self.page_problem = settings.problem
+        return sock
+
+    async def _open_page(self, network: trio.Nursery, sock: socket.socket, settings: Settings) -> None:
+        """The page comes last: agents do not wait for it, and without it they work all the same."""
+        await network.start(serve_page, sock, Facts(self.version, PROTOCOL), self.log)
+        if self.options.port is None and self.port is not None:
+            try:
+                settings.remember_port(self.port)
+            except OSError as error:
+                self.page_problem = f"the page's port cannot be remembered: {error}"
+
+    def _write_note(self) -> None:
+        myself = processes.find(os.getpid())
+        note = HubNote(
+            hub_pid=os.getpid(),
+            start_ticks=myself.start if myself is not None else 0,
+            boot_id=processes.boot_id(),
+            port=self.port,
+            hub_version=self.version,
+            protocol=PROTOCOL,
+            started_at=iso(self.started_ms),
+        )
+        try:
+            write_note(self.files, self.options.home.dashboard_lock, note)
+        except OSError as error:
+            self.log.warning("dashboard.lock not written", error=repr(error))
+
+    def _remove_note(self) -> None:
+        with suppress(OSError):
+            if lock.still_ours(self.options.lock_fd, self.options.home.hub_lock):
+                remove_note(self.files, self.options.home.dashboard_lock)
+
+    def inspect(self, router: Router, recovered: Recovered, asked: Inspect) -> HubStatus:
+        """What `crosschat status` shows."""
+        state, stats = router.state, self.stats
+        measured = bool(stats.times_s)
+        return HubStatus(
+            id=asked.id,
+            pid=os.getpid(),
+            version=self.version,
+            protocol=PROTOCOL,
+            home=str(self.options.home.root),
+            started_at=iso(self.started_ms),
+            epoch=state.epoch,
+            head=state.head,
+            agents=views.peer_views(state, router.presence, _now_ms()),
+            open_tasks=sum(not task.finished for task in state.tasks.values()),
+            queued=router.queued,
+            sync_p50_ms=round(stats.percentile_s(50) * 1000, 3) if measured else None,
+            sync_p99_ms=round(stats.percentile_s(99) * 1000, 3) if measured else None,
+            rss_bytes=processes.resident_bytes(),
+            dashboard=self.page,
+            dashboard_problem=self.page_problem,
+            damage=tuple(
+                DamageView(file=str(one.file), line=one.line_number, reason=one.reason)
+                for one in recovered.log.damages[:100]
+            ),
+            notices=recovered.notices,
+            idle_stop_s=self.options.idle_stop_s,
+            tree=tasktree.lines() if asked.tree else (),
+        )
+
+
+async def _listen(
+    door: Door,
+    handler: Callable[[trio.SocketStream], Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await trio.serve_listeners(handler, [door.listener], task_status=task_status)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def installed_version() -> str:
+    try:
+        return version("crosschat-hub")
+    except PackageNotFoundError:
+        return "0+unknown"  # run from a checkout that was never installed
