@@ -29,6 +29,7 @@ JsonObject: TypeAlias = dict[str, object]  # as parsed: null, booleans, numbers,
 Source = Literal["agent", "user", "cli", "system"]
 Importance = Literal["important", "comment", "chitchat"]
 Status = Literal["available", "busy"]
+Activity = Literal["working", "waiting", "idle"]
 TaskStatus = Literal["open", "claimed", "in_progress", "completed", "failed"]
 Outcome = Literal["completed", "failed"]
 ReleaseReason = Literal["released", "lease_expired", "reopened", "reassigned"]

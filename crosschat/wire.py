@@ -23,6 +23,7 @@ The control door (command line to hub)
     send, read, peers, clear as above, acting as the person's terminal
     release    free a task, or with `reopen` open a finished one; answered by `done`
     tail       deliveries of everything from now on, or after `after_seq`; answered by `batch` frames for ever
+    session    what a Claude Code session does, told by its hooks; answered by `brief`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -30,7 +31,8 @@ From the hub
     welcome    answers `hello`: who the agent is, and from where deliveries begin
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
-    sent, page, peer_list, done, hub_status   answers; `id` is the request's
+    sent, page, peer_list, done, hub_status, brief   answers; `id` is the request's
+    activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
     bye        the hub is about to close the connection; dial again after `retry_after_ms`
 
@@ -52,6 +54,7 @@ from cattrs import BaseConverter, BaseValidationError, Converter, ForbiddenExtra
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.strategies import configure_tagged_union
 
+from crosschat import model
 from crosschat.errors import Code, Refused
 from crosschat.limits import FRAME_BYTES, JSON_DEPTH, PAGE_ITEMS
 from crosschat.model import Importance, JsonObject, Outcome, Source, Status, TaskFilter, TaskStatus
@@ -155,6 +158,8 @@ class PeerView:
     silent_s: int | None = None
     unread: int = 0
     claims: tuple[str, ...] = ()
+    activity: model.Activity | None = None
+    mode: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -302,6 +307,19 @@ class Tail:
 
 
 @attrs.frozen(kw_only=True)
+class SessionEvent:
+    """Whose session it is the kernel says: the Claude Code process above the one that asks. `source` is what began or
+    ended it (startup, resume, clear, compact, …) or the kind of a notification; `mode` its permission mode."""
+
+    type: ClassVar = "session"
+    id: str
+    event: Literal["start", "prompt", "stop", "notification", "end"]
+    session: str | None = None
+    source: str | None = None
+    mode: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Inspect:
     type: ClassVar = "inspect"
     id: str
@@ -391,6 +409,28 @@ class Done:
 
 
 @attrs.frozen(kw_only=True)
+class Brief:
+    """What the model of a session should know now, in `text`. `known`: the session's agent is connected.
+
+    `text` stays the last field: a hook passes it on without parsing JSON.
+    """
+
+    type: ClassVar = "brief"
+    id: str
+    known: bool = False
+    text: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Activity:
+    """Of the agent it is sent to; `state` is None while its hooks have said nothing."""
+
+    type: ClassVar = "activity"
+    state: model.Activity | None = None
+    mode: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class DamageView:
     file: str
     line: int
@@ -445,9 +485,9 @@ class Bye:
 AgentFrame: TypeAlias = (
     Hello | Send | Read | Peers | SetStatus | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | Mark
 )
-ControlFrame: TypeAlias = Send | Read | Peers | ClearChannel | ReleaseTask | Tail | Inspect | Stop
-HubFrame: TypeAlias = Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Error | Bye
-Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Error
+ControlFrame: TypeAlias = Send | Read | Peers | ClearChannel | ReleaseTask | Tail | SessionEvent | Inspect | Stop
+HubFrame: TypeAlias = Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Error | Bye
+Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
 AnyFrame: TypeAlias = AgentFrame | ControlFrame | HubFrame
 
 

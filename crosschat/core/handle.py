@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from crosschat.core import requests
-from crosschat.core.identity import Join, Joined, join
+from crosschat.core.identity import Join, Joined, change_session, join
 from crosschat.core.ids import make_id
 from crosschat.core.requests import Request
 from crosschat.core.tasks import lease_ended
@@ -77,7 +77,15 @@ class Confirm:
     seqs: tuple[int, ...]
 
 
-Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Confirm
+@attrs.frozen
+class SessionChanged:
+    """`agent`'s Claude Code process goes on with another session: after /clear, or a resume inside it."""
+
+    agent: str
+    session: str
+
+
+Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Confirm | SessionChanged
 
 
 @attrs.frozen
@@ -107,7 +115,7 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
                 keys.add(f"message:{state.message_id(task.target)}")
         case EndLease():
             keys.add(f"message:{state.message_id(frame.target)}")
-        case Join() | BeginEpoch():
+        case Join() | BeginEpoch() | SessionChanged():
             keys.add("agents")
         case _:
             pass
@@ -129,6 +137,8 @@ def handle(state: State, presence: Presence, who: Actor, frame: Operation, slot:
             return _end_lease(state, presence, frame, slot)
         case Confirm():
             return _confirm(state, frame, slot)
+        case SessionChanged():
+            return Effects(change_session(state, frame.agent, frame.session, slot))
         case _:
             return _request(state, presence, who, frame, slot)
 

@@ -80,6 +80,30 @@ def join(state: State, presence: Presence, asked: Join, slot: Slot) -> tuple[tup
     return (record,) if changed else (), Joined(agent, name, notices)
 
 
+def change_session(state: State, agent: str, session: str, slot: Slot) -> tuple[AgentJoined, ...]:
+    """The same agent with another Claude Code session. Raises Refused for an id that is too long."""
+    known = state.agents.get(agent)
+    if known is None or known.session == session:
+        return ()
+    if not 0 < len(session) <= SHORT_TEXT_CHARS:
+        raise Refused(Code.INVALID, f"a session id has 1 to {SHORT_TEXT_CHARS} characters", path="session")
+    return (
+        AgentJoined(
+            seq=slot.seq,
+            id=make_id("r", state.epoch, slot.seq),
+            ts=slot.now_ms,
+            by=agent,
+            agent=agent,
+            name=known.name,
+            cwd=known.cwd,
+            project=known.project,
+            session=session,
+            process=known.process,
+            explicit=known.explicit,
+        ),
+    )
+
+
 def _check(asked: Join) -> None:
     if len(asked.cwd) > PATH_CHARS or not asked.cwd.startswith("/"):
         raise Refused(Code.INVALID, f"cwd is an absolute path of at most {PATH_CHARS} characters", path="cwd")

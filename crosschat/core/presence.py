@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from crosschat.model import Status
+from crosschat.model import Activity, Status
 
 
 @attrs.frozen
@@ -22,6 +22,9 @@ class Live:
     heard_ms: int | None = None
     offered: int = 0
     gone_ms: int | None = None
+    activity: Activity | None = None
+    mode: str | None = None
+    announced: int = 0  # the last seq that a hook told the model is waiting
 
 
 class Presence:
@@ -41,8 +44,10 @@ class Presence:
 
     def arrive(self, agent: str, *, status: Status, detail: str | None, offered: int, now_ms: int) -> None:
         """Connected. `offered` is what the agent itself says it has."""
-        task = self.of(agent).task
-        self._live[agent] = Live(True, status, detail, task, now_ms, offered)
+        before = self.of(agent)
+        self._live[agent] = attrs.evolve(
+            before, connected=True, status=status, detail=detail, heard_ms=now_ms, offered=offered, gone_ms=None
+        )
         self.connected |= {agent}
 
     def leave(self, agent: str, *, now_ms: int) -> None:
@@ -55,6 +60,16 @@ class Presence:
 
     def say(self, agent: str, *, status: Status, detail: str | None, task: str | None) -> None:
         self._live[agent] = attrs.evolve(self.of(agent), status=status, detail=detail, task=task)
+
+    def act(self, agent: str, *, activity: Activity | None, mode: str | None) -> bool:
+        """What its hooks say. True if that is news."""
+        live = self.of(agent)
+        self._live[agent] = attrs.evolve(live, activity=activity, mode=mode or live.mode)
+        return live.activity != activity
+
+    def announce(self, agent: str, upto: int) -> None:
+        """A hook told the model of what is unread up to there."""
+        self._live[agent] = attrs.evolve(self.of(agent), announced=upto)
 
     def offer(self, agent: str, upto: int) -> None:
         """Everything up to `upto` left the hub for it."""

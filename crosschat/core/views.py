@@ -210,6 +210,8 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         silent_s=None if live.heard_ms is None else max(0, now_ms - live.heard_ms) // 1000,
         unread=count_unread(state, agent),
         claims=tuple(state.message_id(target) for target in sorted(held)),
+        activity=live.activity if live.connected else None,
+        mode=live.mode,
     )
 
 

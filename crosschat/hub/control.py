@@ -18,6 +18,7 @@ from crosschat.hub.delivery import next_items
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.router import Router, error_frame
+from crosschat.hub.sessions import take_event
 from crosschat.limits import FRAME_BYTES, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
@@ -31,6 +32,7 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
+    SessionEvent,
     Stop,
     Tail,
     decode_control,
@@ -105,7 +107,7 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
     try:
         if isinstance(frame, Tail):
             await _tail(desk.router, stream, frame)
-        await _say(stream, await _carry_out(desk, frame))
+        await _say(stream, await _carry_out(desk, frame, peer_credentials(stream.socket).pid))
     except Refused as refused:
         await _say(stream, error_frame(frame.id, refused))
     finally:
@@ -113,7 +115,7 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
             desk.stop("it restarts" if frame.restart else "the person stopped it", until_asked=not frame.restart)
 
 
-async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
+async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
     router = desk.router
     match frame:
         case Read():
@@ -122,6 +124,8 @@ async def _carry_out(desk: Desk, frame: ControlFrame) -> HubFrame:
             return PeerList(id=frame.id, peers=views.peer_views(router.state, router.presence, router.clock_ms()))
         case Inspect():
             return desk.inspect(frame)
+        case SessionEvent():
+            return await take_event(router, pid, frame)
         case Stop() | Tail():
             return Done(id=frame.id)
         case _:

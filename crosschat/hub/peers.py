@@ -140,7 +140,7 @@ class _Peer:
         if self._delivery is not None:
             self._delivery.offer(fresh)
 
-    def farewell(self, frame: bytes) -> None:
+    def note(self, frame: bytes) -> None:
         with suppress(Closed):
             self._connection.post(frame)
 

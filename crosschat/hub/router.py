@@ -19,7 +19,7 @@ from crosschat.core.ledger import Entry
 from crosschat.errors import Code, Refused
 from crosschat.journal import writer
 from crosschat.websocket import text_frame
-from crosschat.wire import Done, Error, Sent, encode_batch, to_json
+from crosschat.wire import Activity, Done, Error, Sent, encode, encode_batch, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,8 +72,8 @@ class Reader(Protocol):
     def offer(self, fresh: Fresh) -> None:
         """Take it without waiting, or catch up later. Never raises."""
 
-    def farewell(self, frame: bytes) -> None:
-        """The hub stops; `frame` says so. Never waits, never raises."""
+    def note(self, frame: bytes) -> None:
+        """Take a ready frame beside the deliveries, if there is room. Never waits, never raises."""
 
 
 class Router:
@@ -176,10 +176,17 @@ class Router:
         del self._readers[key]
         return True
 
+    def tell_activity(self, agent: str) -> None:
+        """Let the bridge of `agent` know what its hooks said."""
+        reader = self._readers.get(agent)
+        live = self.presence.of(agent)
+        if reader is not None:
+            reader.note(text_frame(encode(Activity(state=live.activity, mode=live.mode))))
+
     def farewell(self, frame: bytes) -> None:
         """Give every reader its last frame."""
         for reader in tuple(self._readers.values()):
-            reader.farewell(frame)
+            reader.note(frame)
 
     # --- for the idle stop
 

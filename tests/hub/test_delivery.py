@@ -37,7 +37,7 @@ class Reader:
     def offer(self, fresh: object) -> None:
         self.delivery.offer(fresh)  # type: ignore[arg-type]
 
-    def farewell(self, frame: bytes) -> None:
+    def note(self, frame: bytes) -> None:
         """Nothing to do."""
 
 

@@ -25,7 +25,7 @@ class Listener:
     def offer(self, fresh: Fresh) -> None:
         self.frames.append(fresh.frame(fresh.first, "a2"))
 
-    def farewell(self, frame: bytes) -> None:
+    def note(self, frame: bytes) -> None:
         self.last.append(frame)
 
 
