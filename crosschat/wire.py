@@ -23,6 +23,7 @@ The control door (command line to hub)
     send, read, peers, clear as above, acting as the person's terminal
     release    free a task, or with `reopen` open a finished one; answered by `done`
     tail       deliveries of everything from now on, or after `after_seq`; answered by `batch` frames for ever
+    pause      the agent is not woken any more, or with `paused` false again; answered by `done`
     session    what a Claude Code session does, told by its hooks; answered by `brief`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
@@ -139,6 +140,7 @@ class Item:
     task: TaskView | None = None
     replies: int = 0
     recipients: tuple[RecipientView, ...] | None = None
+    quiet: bool = False  # the loop guard: it is delivered and wakes nobody
     offset: int = 0
     more: int | None = None
 
@@ -160,6 +162,7 @@ class PeerView:
     claims: tuple[str, ...] = ()
     activity: model.Activity | None = None
     mode: str | None = None
+    paused: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -300,6 +303,17 @@ class ReleaseTask:
 
 
 @attrs.frozen(kw_only=True)
+class PauseAgent:
+    """`agent` is a name or an id. Nothing is withheld from its reads."""
+
+    type: ClassVar = "pause"
+    id: str
+    cid: str
+    agent: str
+    paused: bool = True
+
+
+@attrs.frozen(kw_only=True)
 class Tail:
     type: ClassVar = "tail"
     id: str
@@ -423,11 +437,12 @@ class Brief:
 
 @attrs.frozen(kw_only=True)
 class Activity:
-    """Of the agent it is sent to; `state` is None while its hooks have said nothing."""
+    """Of the agent it is sent to; `state` is None while its hooks have said nothing. `paused`: do not wake it."""
 
     type: ClassVar = "activity"
     state: model.Activity | None = None
     mode: str | None = None
+    paused: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -485,7 +500,9 @@ class Bye:
 AgentFrame: TypeAlias = (
     Hello | Send | Read | Peers | SetStatus | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | Mark
 )
-ControlFrame: TypeAlias = Send | Read | Peers | ClearChannel | ReleaseTask | Tail | SessionEvent | Inspect | Stop
+ControlFrame: TypeAlias = (
+    Send | Read | Peers | ClearChannel | ReleaseTask | PauseAgent | Tail | SessionEvent | Inspect | Stop
+)
 HubFrame: TypeAlias = Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Error | Bye
 Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
 AnyFrame: TypeAlias = AgentFrame | ControlFrame | HubFrame

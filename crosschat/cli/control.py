@@ -31,7 +31,15 @@ PAGE_DEADLINE_S: Final = 3.0  # the page comes up after the doors
 PAGE_POLL_S: Final = 0.02
 
 Asking = (
-    wire.Send | wire.Read | wire.Peers | wire.ClearChannel | wire.ReleaseTask | wire.Tail | wire.Inspect | wire.Stop
+    wire.Send
+    | wire.Read
+    | wire.Peers
+    | wire.ClearChannel
+    | wire.ReleaseTask
+    | wire.PauseAgent
+    | wire.Tail
+    | wire.Inspect
+    | wire.Stop
 )
 Expected = TypeVar("Expected", wire.Sent, wire.Page, wire.PeerList, wire.Done, wire.HubStatus)
 

@@ -25,15 +25,20 @@ EVERYDAY: Final = {
     "status": ("status", "Show whether the hub runs and how it is."),
     "peers": ("status", "List the agents."),
     "tasks": ("tasks", "List tasks, free one, or open one again."),
+    "pause": ("pausing", "Let no message wake an agent."),
+    "resume": ("pausing", "Let messages wake an agent again."),
     "send": ("messages", "Send a message to the agents."),
     "tail": ("messages", "Show the last messages and task events."),
     "logs": ("logs", "Show the hub's own log."),
+    "install": ("install", "Install the plugin for Claude Code."),
+    "uninstall": ("uninstall", "Remove the plugin for Claude Code."),
     "demo": ("demo", "Watch two sessions finish a task and survive a crash of the hub."),
 }
 HIDDEN: Final = {"serve": ("serve", "Run the MCP server of one session, on stdin and stdout.")}
 EPILOG: Final = """\b
 Examples:
   crosschat demo                   see it work, on a temporary data directory
+  crosschat install                the plugin for Claude Code
   crosschat status                 is a hub running, who is connected
   crosschat send "@here: deploy at five"
   crosschat tail -f                follow what the agents write

@@ -27,6 +27,7 @@ from crosschat.model import (
     Clear,
     Flag,
     Message,
+    Pause,
     Progress,
     Release,
     Reply,
@@ -39,6 +40,7 @@ from crosschat.wire import (
     ClaimTask,
     ClearChannel,
     FlagTask,
+    PauseAgent,
     ReleaseTask,
     ResolveTask,
     Send,
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from crosschat.core.presence import Presence
     from crosschat.core.state import State, Task
 
-Request: TypeAlias = Send | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | SetStatus | ReleaseTask
+Request: TypeAlias = (
+    Send | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | SetStatus | ReleaseTask | PauseAgent
+)
 
 _BADGE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
@@ -81,6 +85,8 @@ def decide(state: State, presence: Presence, who: Actor, frame: Request, slot: S
             return _badge(state, who, frame, slot)
         case SetStatus():
             return _status(state, who, frame, slot)
+        case PauseAgent():
+            return _pause(state, who, frame, slot)
         case ClearChannel():
             return (Clear(**_head(state, who, slot), upto=state.head),)
         case _:
@@ -336,6 +342,17 @@ def badges_full(state: State, seq: int, kind: str, value: str) -> bool:
     badges = state.badges.get(seq, ())
     replaces = any(old.type == kind and (kind not in SEVERAL_VALUES or old.value == value) for old in badges)
     return len(badges) >= BADGES and not replaces
+
+
+def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:
+    agent = state.agents.get(frame.agent) or state.agents.get(state.directory.find(frame.agent) or "")
+    if agent is None:
+        known = state.directory.candidates(frame.agent)
+        hint = f" Did you mean {', '.join(known)}?" if known else ""
+        raise Refused(Code.NOT_FOUND, f"No agent is called {frame.agent[:64]!r}.{hint}", path="agent")
+    if agent.paused == frame.paused:
+        return ()
+    return (Pause(**_head(state, who, slot), agent=agent.id, paused=frame.paused),)
 
 
 def _status(state: State, who: Actor, frame: SetStatus, slot: Slot) -> tuple[AnyRecord, ...]:

@@ -44,6 +44,7 @@ class _Thread:
     seqs: list[int]
     replied: dict[str, int]
     drawn_in: list[str]
+    run: int
 
 
 @attrs.frozen
@@ -73,7 +74,7 @@ def dump(state: State) -> bytes:
         ledger=_columns(state.ledger),
         channel=state.channel.tolist(),
         threads={
-            root: _Thread(thread.seqs.tolist(), thread.replied, sorted(thread.drawn_in))
+            root: _Thread(thread.seqs.tolist(), thread.replied, sorted(thread.drawn_in), thread.run)
             for root, thread in state.threads.items()
         },
         badges=state.badges,
@@ -102,7 +103,7 @@ def load(data: bytes) -> State:
     state.ledger = ledger
     state.channel = array("Q", shape.channel)
     state.threads = {
-        root: Thread(array("Q", thread.seqs), thread.replied, set(thread.drawn_in))
+        root: Thread(array("Q", thread.seqs), thread.replied, set(thread.drawn_in), thread.run)
         for root, thread in shape.threads.items()
     }
     state.badges = shape.badges

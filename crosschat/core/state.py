@@ -96,6 +96,7 @@ class Thread:
     seqs: array[int] = attrs.Factory(lambda: array("Q"))
     replied: dict[str, int] = attrs.Factory(dict)
     drawn_in: set[str] = attrs.Factory(set)  # mentioned in a reply
+    run: int = 0  # replies since the person wrote, or a task in it changed
 
 
 @attrs.frozen
@@ -227,6 +228,7 @@ class State:
             thread = self.threads.setdefault(root, Thread())
             thread.seqs.append(record.seq)
             thread.replied[record.by] = record.seq
+            thread.run = 0 if record.by == USER else thread.run + 1
             thread.drawn_in.update(record.mentions)
 
     def _add_badge(self, seq: int, badge: BadgeView) -> None:
@@ -246,6 +248,8 @@ class State:
         self.ledger.add(record.seq, record.kind, record.by, audience, target.seq if target is not None else 0)
         if target is None:
             return
+        if not isinstance(record, Badge) and (thread := self.threads.get(self.root_of(target).seq)) is not None:
+            thread.run = 0
         if isinstance(record, Badge):
             self._add_badge(target.seq, BadgeView(type=record.badge_type, value=record.value, label=record.label))
         elif isinstance(record, Flag):

@@ -12,7 +12,7 @@ import attrs
 
 from crosschat.core.addressing import find_mentions
 from crosschat.core.unread import count_unread
-from crosschat.limits import PEERS
+from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -70,7 +70,17 @@ def _message(state: State, record: Message) -> Item:
         badges=badges_of(state, record.seq),
         task=task_of(state, record.seq),
         replies=len(thread.seqs) if thread is not None else 0,
+        quiet=_is_held_back(state, record, root),
     )
+
+
+def _is_held_back(state: State, record: Message, root: int) -> bool:
+    """The loop guard: agents that only answer each other wake nobody any more. What is asked of the person, or comes
+    from it, is exempt; delivery is never held back."""
+    thread = state.threads.get(root)
+    if thread is None or record.source == "user" or USER in record.mentions:
+        return False
+    return thread.run > LOOP_GUARD_MESSAGES
 
 
 def _about(state: State, record: About) -> Item:
@@ -212,6 +222,7 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         claims=tuple(state.message_id(target) for target in sorted(held)),
         activity=live.activity if live.connected else None,
         mode=live.mode,
+        paused=agent.paused,
     )
 
 

@@ -171,6 +171,8 @@ class _Peer:
         watching = self._door.supervisor.watch(self._process, self._nursery.cancel_scope.cancel)
         try:
             self._post(welcome)
+            if router.presence.of(agent).activity is not None or router.state.agents[agent].paused:
+                router.tell_activity(agent)
             self._nursery.start_soon(self._contained, self._delivery.run, name="deliver")
             self._nursery.start_soon(self._contained, self._heartbeat, name="heartbeat")
             await self._read_loop()

@@ -18,6 +18,7 @@ from crosschat.core.handle import Effects, Operation, conflict_keys, handle
 from crosschat.core.ledger import Entry
 from crosschat.errors import Code, Refused
 from crosschat.journal import writer
+from crosschat.model import Pause
 from crosschat.websocket import text_frame
 from crosschat.wire import Activity, Done, Error, Sent, encode, encode_batch, to_json
 
@@ -109,6 +110,8 @@ class Router:
 
     def apply(self, record: AnyRecord) -> None:
         self.state.apply(record)
+        if isinstance(record, Pause):
+            self.tell_activity(record.agent)
 
     def publish(self, committed: Sequence[writer.Committed]) -> None:
         """Wake the readers. Called by the writer after what it committed was applied and acked."""
@@ -181,7 +184,13 @@ class Router:
         reader = self._readers.get(agent)
         live = self.presence.of(agent)
         if reader is not None:
-            reader.note(text_frame(encode(Activity(state=live.activity, mode=live.mode))))
+            reader.note(
+                text_frame(encode(Activity(state=live.activity, mode=live.mode, paused=self._is_paused(agent))))
+            )
+
+    def _is_paused(self, agent: str) -> bool:
+        known = self.state.agents.get(agent)
+        return known is not None and known.paused
 
     def farewell(self, frame: bytes) -> None:
         """Give every reader its last frame."""

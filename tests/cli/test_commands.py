@@ -383,3 +383,13 @@ def test_a_mistake_in_the_environment_ends_main_with_status_2(
         main_module.main()
     assert ended.value.code == 2
     assert "CROSSCHAT_HOME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "paused"), [("pause", True), ("resume", False)])
+def test_an_agent_is_paused_and_resumed(run: Run, home: Home, name: str, paused: bool) -> None:
+    with FakeHub(home, lambda frame: [wire.Done(id=frame.id)]) as hub:
+        done = run(name, "ada", "--json")
+    assert json.loads(done.stdout) == {"agent": "ada", "paused": paused}
+    (asked,) = hub.asked
+    assert isinstance(asked, wire.PauseAgent)
+    assert (asked.agent, asked.paused) == ("ada", paused)

@@ -19,7 +19,7 @@ def everything(state: State) -> dict[str, object]:
     return {
         "head": (state.head, state.epochs, state.cleared_upto, list(state.channel)),
         "entries": entries,
-        "threads": {root: (list(one.seqs), one.replied, one.drawn_in) for root, one in state.threads.items()},
+        "threads": {root: (list(one.seqs), one.replied, one.drawn_in, one.run) for root, one in state.threads.items()},
         "tasks": state.tasks,
         "held": {agent: targets for agent, targets in state.held.items() if targets},
         "badges": {seq: views.badges_of(state, seq) for seq in range(1, state.head + 1)},

@@ -7,9 +7,11 @@ import pytest
 from crosschat.core import views
 from crosschat.core.handle import Confirm
 from crosschat.core.presence import Presence
-from crosschat.model import THE_CLI, THE_SYSTEM, THE_USER, Actor, AgentJoined, Cursor, Release, Resolve, iso
-from crosschat.wire import ClaimTask, Done, PeerView, Send, Sent, SetStatus
-from tests.core.world import GRACE_MS, START_MS, World
+from crosschat.errors import Code
+from crosschat.limits import LOOP_GUARD_MESSAGES
+from crosschat.model import THE_CLI, THE_SYSTEM, THE_USER, Actor, AgentJoined, Cursor, Release, Reply, Resolve, iso
+from crosschat.wire import ClaimTask, Done, PauseAgent, PeerView, Send, Sent, SetStatus
+from tests.core.world import GRACE_MS, START_MS, World, refused
 
 
 def states(world: World, message: str) -> dict[str, tuple[str, bool]]:
@@ -264,3 +266,40 @@ def test_what_was_offered_stays_so_after_the_connection_and_the_hub() -> None:
     assert not again.records  # nothing new, no record
     world.do(THE_SYSTEM, Confirm(b.id, "shown", (world.seq(message),)))
     assert states(world, message)["b"] == ("shown", False)
+
+
+def test_agents_that_only_answer_each_other_wake_nobody_after_a_while() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    root = world.send(a, "@b ping")
+
+    def quiet(who: Actor, text: str = "pong") -> bool:
+        world.send(who, text, root)
+        item = views.item_of(world.state, world.last(Reply))
+        assert item is not None
+        return item.quiet
+
+    assert not any(quiet((a, b)[number % 2]) for number in range(LOOP_GUARD_MESSAGES))
+    assert quiet(a)
+    assert not quiet(a, "@user help")
+    world.flag(a, root)  # a task's change is progress
+    assert not quiet(b)
+    assert not any(quiet(a) for _ in range(LOOP_GUARD_MESSAGES - 1))
+    assert quiet(a)
+    assert not quiet(THE_USER)
+    assert not quiet(b)
+
+
+def test_a_paused_agent_is_shown_so_and_gets_everything() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    world.do(THE_CLI, PauseAgent(id="1", cid="1", agent="b"))
+    agent = world.state.agents[b.id]
+    assert views.peer_view(world.state, world.presence, agent, world.now).paused
+    message = world.send(a, "@b look")
+    assert world.unread_messages(b) == [message]
+    assert not world.do(THE_CLI, PauseAgent(id="1", cid="2", agent=b.id)).records
+    world.do(THE_CLI, PauseAgent(id="1", cid="3", agent="b", paused=False))
+    assert not world.state.agents[b.id].paused
+    with refused(Code.NOT_FOUND, "Did you mean b"):
+        world.do(THE_CLI, PauseAgent(id="1", cid="4", agent="bb"))
