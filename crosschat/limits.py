@@ -12,14 +12,18 @@ import attrs
 
 CONTENT_BYTES: Final = 32 * 1024  # UTF-8 bytes of a message, a task result or an error text
 METADATA_BYTES: Final = 8 * 1024  # encoded JSON of a message's metadata
+METADATA_DEPTH: Final = 16  # lists and objects in each other; a view of it lies deeper in its frame
 RECORD_BYTES: Final = 256 * 1024  # one line of the log
 FRAME_BYTES: Final = 256 * 1024  # one frame on either socket
-JSON_DEPTH: Final = 32
+HUB_FRAME_BYTES: Final = 1024 * 1024  # one frame from the hub; it aims at `FRAME_BYTES`
+JSON_DEPTH: Final = 32  # in a frame from a client
+HUB_JSON_DEPTH: Final = 48  # in a frame from the hub: what a client could send, inside a view
 SHORT_TEXT_CHARS: Final = 200  # status detail, badge value, label
 NAME_CHARS: Final = 64
 PATH_CHARS: Final = 4096
 BADGES: Final = 32  # on one message; every view of it carries them
 PEERS: Final = 128  # in one list
+PEERS_BYTES: Final = 128 * 1024
 
 BATCH_OPERATIONS: Final = 256  # operations committed by one sync
 BATCH_BYTES: Final = 1024 * 1024

@@ -33,6 +33,7 @@ From the hub
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
     sent, page, peer_list, done, hub_status, brief   answers; `id` is the request's
+    cleared    earlier messages to everybody left the default reads
     activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
     bye        the hub is about to close the connection; dial again after `retry_after_ms`
@@ -57,7 +58,7 @@ from cattrs.strategies import configure_tagged_union
 
 from crosschat import model
 from crosschat.errors import Code, Refused
-from crosschat.limits import FRAME_BYTES, JSON_DEPTH, PAGE_ITEMS
+from crosschat.limits import FRAME_BYTES, HUB_FRAME_BYTES, HUB_JSON_DEPTH, JSON_DEPTH, PAGE_ITEMS
 from crosschat.model import Importance, JsonObject, Outcome, Source, Status, TaskFilter, TaskStatus
 
 if TYPE_CHECKING:
@@ -178,7 +179,11 @@ class Confirm:
 
 @attrs.frozen(kw_only=True)
 class Hello:
-    """`name` only if the person chose one (CROSSCHAT_NAME). The process is not asked for: the kernel names it."""
+    """`name` only if the person chose one (CROSSCHAT_NAME). The process is not asked for: the kernel names it.
+
+    `seen_seq` and `seen_ts` are those of the last item that was delivered, so that a log which was replaced by an
+    older copy is noticed even when it has grown again.
+    """
 
     type: ClassVar = "hello"
     protocol: int
@@ -189,6 +194,8 @@ class Hello:
     session: str | None = None
     epoch: str | None = None
     after_seq: int | None = None
+    seen_seq: int | None = None
+    seen_ts: str | None = None
     status: Status = "available"
     detail: str | None = None
 
@@ -355,7 +362,7 @@ class Stop:
 @attrs.frozen(kw_only=True)
 class Welcome:
     """`after_seq`: deliveries begin behind it. `cursor`: everything up to it was shown. `notices` are for the person
-    or model behind the client: a changed name, a restored log."""
+    or model behind the client: a changed name, a restored log. `cleared`: as in `cleared`."""
 
     type: ClassVar = "welcome"
     protocol: int
@@ -366,6 +373,7 @@ class Welcome:
     after_seq: int
     cursor: int
     head: int
+    cleared: int = 0
     dashboard: str | None = None
     notices: tuple[str, ...] = ()
 
@@ -446,6 +454,14 @@ class Activity:
 
 
 @attrs.frozen(kw_only=True)
+class Cleared:
+    """Messages to everybody up to `upto` left the default reads: a client forgets those it still keeps."""
+
+    type: ClassVar = "cleared"
+    upto: int
+
+
+@attrs.frozen(kw_only=True)
 class DamageView:
     file: str
     line: int
@@ -503,7 +519,9 @@ AgentFrame: TypeAlias = (
 ControlFrame: TypeAlias = (
     Send | Read | Peers | ClearChannel | ReleaseTask | PauseAgent | Tail | SessionEvent | Inspect | Stop
 )
-HubFrame: TypeAlias = Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Error | Bye
+HubFrame: TypeAlias = (
+    Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Cleared | Error | Bye
+)
 Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
 AnyFrame: TypeAlias = AgentFrame | ControlFrame | HubFrame
 
@@ -540,6 +558,22 @@ def _code(value: object, _: object) -> object:
     return Code(value)
 
 
+def _is_literal(kind: object) -> bool:
+    origin: object = get_origin(kind)
+    return origin is Literal
+
+
+def _one_of(kind: object) -> Hook:
+    allowed = get_args(kind)
+
+    def check(value: object, _: object) -> object:
+        if not isinstance(value, str) or value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}, got {str(value)[:40]!r}")
+        return value
+
+    return check
+
+
 def _is_tuple(kind: object) -> bool:
     origin: object = get_origin(kind)
     return origin is tuple
@@ -568,6 +602,7 @@ def _strict_converter() -> Converter:
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook_func(lambda kind: kind == JsonObject, _exactly(dict))
     converter.register_structure_hook_factory(_is_tuple, _list_for_tuple)
+    converter.register_structure_hook_factory(_is_literal, _one_of)
     for union, tag in _TAG_OF.items():
         configure_tagged_union(union, converter, tag_generator=_tag_value, tag_name=tag)
     return converter
@@ -592,7 +627,20 @@ def _finite(text: str) -> float:
     return number
 
 
-def _depth(value: object) -> int:
+@attrs.frozen
+class Bounds:
+    """What `parse` accepts. The hub's frames may be larger and deeper than any it accepts, because they carry what
+    clients sent inside views of it."""
+
+    size: int = FRAME_BYTES
+    depth: int = JSON_DEPTH
+
+
+FROM_CLIENT: Final = Bounds()
+FROM_HUB: Final = Bounds(HUB_FRAME_BYTES, HUB_JSON_DEPTH)
+
+
+def json_depth(value: object) -> int:
     """How many lists and objects lie in each other; breadth first, so hostile depth costs no stack."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, list | dict)]:
@@ -601,18 +649,18 @@ def _depth(value: object) -> int:
     return depth
 
 
-def parse(data: bytes | str) -> JsonObject:
+def parse(data: bytes | str, bounds: Bounds = FROM_CLIENT) -> JsonObject:
     """One JSON object, strictly: no duplicate fields, NaN, lone surrogates, excess depth or size. Raises BadFrame."""
     try:
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if size > FRAME_BYTES:
-            raise BadFrame(f"a frame has at most {FRAME_BYTES} bytes, this one {size}", code=Code.TOO_LARGE)
+        if size > bounds.size:
+            raise BadFrame(f"a frame has at most {bounds.size} bytes, this one {size}", code=Code.TOO_LARGE)
         text = data if isinstance(data, str) else data.decode()
         value = json.loads(text, object_pairs_hook=_object_once, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
-        raise BadFrame(f"more than {JSON_DEPTH} levels") from None
+        raise BadFrame(f"more than {bounds.depth} levels") from None
     except UnicodeEncodeError:
         raise BadFrame("a string has half of a surrogate pair") from None
     except UnicodeDecodeError as error:
@@ -621,13 +669,13 @@ def parse(data: bytes | str) -> JsonObject:
         raise BadFrame(f"not JSON: {error}") from None
     if type(value) is not dict:
         raise BadFrame("a frame is a JSON object")
-    if text.count("{") + text.count("[") > JSON_DEPTH and _depth(value) > JSON_DEPTH:
-        raise BadFrame(f"more than {JSON_DEPTH} levels")
+    if text.count("{") + text.count("[") > bounds.depth and json_depth(value) > bounds.depth:
+        raise BadFrame(f"more than {bounds.depth} levels")
     return value
 
 
-def _decode(data: bytes | str, union: UnionType) -> object:
-    value, tag = parse(data), _TAG_OF[union]
+def _decode(data: bytes | str, union: UnionType, bounds: Bounds) -> object:
+    value, tag = parse(data, bounds), _TAG_OF[union]
     kind = value.get(tag)
     if not isinstance(kind, str) or kind not in _KINDS[union]:
         raise BadFrame(f"unknown {tag} {str(kind)[:64]!r}" if tag in value else f"no {tag!r} in the frame", path=tag)
@@ -653,17 +701,17 @@ def _in_words(error: BaseException, _: type | None) -> str:
 
 def decode_agent(data: bytes | str) -> AgentFrame:
     """A frame from the agents' door. Raises BadFrame."""
-    return cast("AgentFrame", _decode(data, AgentFrame))
+    return cast("AgentFrame", _decode(data, AgentFrame, FROM_CLIENT))
 
 
 def decode_control(data: bytes | str) -> ControlFrame:
     """A request line from the control door. Raises BadFrame."""
-    return cast("ControlFrame", _decode(data, ControlFrame))
+    return cast("ControlFrame", _decode(data, ControlFrame, FROM_CLIENT))
 
 
 def decode_hub(data: bytes | str) -> HubFrame:
     """A frame from the hub, for its clients. Raises BadFrame."""
-    return cast("HubFrame", _decode(data, HubFrame))
+    return cast("HubFrame", _decode(data, HubFrame, FROM_HUB))
 
 
 def request_id(data: bytes | str) -> str | None:
@@ -678,6 +726,11 @@ def request_id(data: bytes | str) -> str | None:
 def to_json(value: object) -> bytes:
     """Compact UTF-8 JSON of any value of this module; fields at their default are left out."""
     return json.dumps(_CONVERTER.unstructure(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def complete(value: object) -> JsonObject:
+    """The fields of a view or frame for scripts, also those at their default: what is not there is null or empty."""
+    return cast("JsonObject", _COMPLETE.unstructure(value))
 
 
 def encode(frame: AgentFrame | HubFrame) -> bytes:
@@ -703,3 +756,4 @@ def encode_batch(from_seq: int, to_seq: int, items: Iterable[bytes]) -> bytes:
 
 _KINDS: Final = {union: frozenset(map(_tag_value, get_args(union))) for union in _TAG_OF}
 _CONVERTER: Final = _strict_converter()
+_COMPLETE: Final = Converter()

@@ -38,6 +38,7 @@ LONGEST_PAUSE_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 30.0
 ASKED_PAUSE_S: Final = 0.5
 REQUESTS_PENDING: Final = 64
+MARK_PAUSES_S: Final = (0.005, 0.02, 0.1, 0.4)  # while a mark is on its way into the log
 
 
 class Connection(Protocol):
@@ -75,6 +76,7 @@ class Link:
         self.inbox = inbox
         self.news = news
         self.welcome: wire.Welcome | None = None
+        self.activity = wire.Activity()  # what the session does, as far as this connection's hub has said
         self.connected = False
         self.superseded = False
         self.trouble: str | None = None  # why the hub is away, for people
@@ -126,6 +128,23 @@ class Link:
                 raise Refused(Code.UNAVAILABLE, pending.lost(self._problem()))
             case answer:
                 return cast("Result", answer)
+
+    async def read(self, frame: wire.Read, *, deadline: float = math.inf) -> wire.Page:
+        """`request` for a page. One of unread items has none that was confirmed already: the hub does not hold a read
+        back until the mark before it counts. Raises Refused as `request`."""
+        pauses = iter(MARK_PAUSES_S)
+        while True:
+            page = await self.request(frame, deadline=deadline)
+            if not isinstance(page, wire.Page):
+                raise Refused(Code.INTERNAL, f"The hub answered {frame.type} with {page.type}")
+            if not frame.unread:
+                return page
+            items = tuple(self.inbox.unconfirmed(page.items))
+            pause_s = None if items or not page.items else next(pauses, None)
+            if pause_s is None:
+                return attrs.evolve(page, items=items)
+            await trio.sleep(pause_s)
+            frame = attrs.evolve(frame, id=self.new_id())
 
     def post(self, mark: wire.Mark) -> None:
         """Send without an answer, before any later request. While the hub is away the inbox remembers it instead."""
@@ -209,6 +228,8 @@ class Link:
             self.hello,
             epoch=self.inbox.epoch,
             after_seq=self.inbox.last_seq if self.inbox.epoch else None,
+            seen_seq=self.inbox.last_item[0] if self.inbox.last_item else None,
+            seen_ts=self.inbox.last_item[1] if self.inbox.last_item else None,
         )
         with trio.fail_after(HELLO_DEADLINE_S):
             await connection.send(wire.encode(hello))
@@ -222,6 +243,7 @@ class Link:
     def _joined(self, welcome: wire.Welcome) -> None:
         mark = self.inbox.resume(welcome)
         self.welcome = welcome
+        self.activity = wire.Activity()
         self.notices.extend(notice for notice in welcome.notices if notice not in self.notices)
         self._outbox.clear()
         if mark is not None:
@@ -253,6 +275,12 @@ class Link:
                 case wire.Batch() as batch:
                     if not self.inbox.add(batch, len(data)):
                         return _Attempt()
+                    self.news()
+                case wire.Cleared() as cleared:
+                    self.inbox.clear(cleared.upto)
+                    self.news()
+                case wire.Activity() as activity:
+                    self.activity = activity
                     self.news()
                 case (wire.Bye() | wire.Error(id=None)) as frame:
                     self._ended_by(frame)

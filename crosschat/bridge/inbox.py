@@ -38,6 +38,7 @@ class Inbox:
         self.epoch: str | None = None
         self.cursor = 0
         self.last_seq = 0  # all up to it was delivered, or does not concern us
+        self.last_item: tuple[int, str] | None = None  # number and time of the last delivered item, as the hub said
         self._items: deque[tuple[Item, int]] = deque()  # with its share of the frame, in characters
         self._chars = 0
         self._items_max, self._chars_max = items_max, chars_max
@@ -63,6 +64,17 @@ class Inbox:
     def unread(self) -> Sequence[Item]:
         return [item for item, _ in self._items]
 
+    def unconfirmed(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Those of the hub's unread items that are so for us too: a mark may be on its way to it."""
+        return [item for item in items if item.seq > self.cursor and item.seq not in self._singles]
+
+    @property
+    def unseen(self) -> Sequence[Item]:
+        """What is unread and not in the result of a call either, as far as it is kept here."""
+        upto = max((offer.upto or 0 for offer in self._offers.values()), default=0)
+        singles = {seq for offer in self._offers.values() for seq in offer.seqs}
+        return [item for item, _ in self._items if item.seq > upto and item.seq not in singles]
+
     def is_direct(self, item: Item) -> bool:
         """It is meant for us by name, or is about a task or message of ours; not one for everybody."""
         if item.kind not in ("message", "reply"):
@@ -75,6 +87,8 @@ class Inbox:
             return False
         shown = set(self._singles)
         share = chars // max(1, len(batch.items))
+        if batch.items:
+            self.last_item = (batch.items[-1].seq, batch.items[-1].ts)
         for item in batch.items:
             if item.seq > max(self.cursor, self.last_seq) and item.seq not in shown:
                 self._items.append((item, share))
@@ -97,6 +111,7 @@ class Inbox:
             self._offers.clear()
             self._made_good.clear()
             self._singles.clear()
+            self.last_item = None
             self._chars = self.cursor = 0
             self._caught_up = self._dropped
         confirmed = self.cursor
@@ -106,10 +121,15 @@ class Inbox:
         if gap:
             self._overflow()
         self._keep(lambda item: self.cursor < item.seq <= welcome.after_seq)
+        self.clear(welcome.cleared)
         singles = tuple(seq for seq in self._singles if seq > welcome.cursor)
         if confirmed > welcome.cursor or singles:
             return Mark(upto=confirmed if confirmed > welcome.cursor else None, seqs=singles)
         return None
+
+    def clear(self, upto: int) -> None:
+        """Messages to everybody up to `upto` left the default reads; what is meant for us stays."""
+        self._keep(lambda item: item.seq > upto or item.kind != "message" or (item.to is not None and not item.here))
 
     # --- what was shown
 

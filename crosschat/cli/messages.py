@@ -6,7 +6,6 @@ those in threads and between two agents too: it is the person's own machine.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Final, get_args
@@ -76,7 +75,7 @@ def send(home: str | None, message: str, thread: str | None, importance: Importa
         request = wire.Send(id=new_id(), cid=new_id(), content=content, thread=thread, importance=importance)
         sent = control.ask(request, wire.Sent)
     if as_json:
-        text.echo_json(json.loads(wire.to_json(sent)))
+        text.echo_json(wire.complete(sent))
         return
     states = ", ".join(f"{count} {state}" for state, count in sent.states.items())
     text.echo(text.plain(f"sent {sent.message}" + (f" ({states})" if states else "")))
@@ -152,7 +151,7 @@ def _last(chosen: Configuration, count: int, head: int) -> list[wire.Item]:
 
 def _print(item: wire.Item, *, as_json: bool) -> None:
     if as_json:
-        text.echo_json(json.loads(wire.to_json(item)))
+        text.echo_json(wire.complete(item))
         sys.stdout.flush()
         return
     for line in _lines(item):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -48,14 +47,9 @@ def status(ctx: click.Context, tree: bool, as_json: bool) -> None:
         _print_absence(chosen, failure.message, as_json=True)
         ctx.exit(NO_HUB)
     if as_json:
-        text.echo_json({"running": True, **_fields(found), "ignored": list(chosen.ignored)})
+        text.echo_json({"running": True, **wire.complete(found), "ignored": list(chosen.ignored)})
     else:
         _print_status(found, chosen)
-
-
-def _fields(value: object) -> dict[str, object]:
-    fields: dict[str, object] = json.loads(wire.to_json(value))
-    return fields
 
 
 def _why_absent(chosen: Configuration) -> str | None:
@@ -158,7 +152,7 @@ def peers(home: str | None, as_json: bool) -> None:
     with running_hub(configuration(home)) as control:
         answer = control.ask(wire.Peers(id=new_id()), wire.PeerList)
     if as_json:
-        text.echo_json({"peers": [_fields(peer) for peer in answer.peers]})
+        text.echo_json({"peers": [wire.complete(peer) for peer in answer.peers]})
     elif answer.peers:
         print_peers(answer.peers)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -49,7 +48,7 @@ def tasks(ctx: click.Context, only_open: bool, finished_too: bool, as_json: bool
     with running_hub(configuration(ctx.obj)) as control:
         found = sorted((item for state in wanted for item in _with_state(control, state)), key=lambda item: item.seq)
     if as_json:
-        text.echo_json({"tasks": [json.loads(wire.to_json(item)) for item in found]})
+        text.echo_json({"tasks": [wire.complete(item) for item in found]})
     elif found:
         text.print_table(("task", "state", "owner", "claimed by", "text"), [_row(item) for item in found])
     else:
@@ -111,6 +110,6 @@ def _free(home: str | None, task_id: str, *, reopen: bool, as_json: bool) -> Non
         request = wire.ReleaseTask(id=new_id(), cid=new_id(), message=task_id, reopen=reopen)
         answer = control.ask(request, wire.Done)
     if as_json:
-        text.echo_json({"message": task_id, "task": json.loads(wire.to_json(answer.task)) if answer.task else None})
+        text.echo_json({"message": task_id, "task": wire.complete(answer.task) if answer.task else None})
     else:
         text.echo(text.plain(f"{task_id} is {answer.task.status if answer.task else 'open'} now"))

@@ -2,7 +2,8 @@
 
 A mention is the longest known name after an `@` that stands at the start of a word: the exact name, else the name
 in other case, else the one known agent whose name without its four-character suffix it is. What stands in code
-(between backticks), in an address (`x@here.com`) or before a slash (`@types/node`) is not a mention.
+(between backticks) or in an address (`x@here.com`) is not a mention, nor a package (`@types/node`) that has no agent's
+name.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ CANDIDATES_SHOWN: Final = 5
 _FENCE: Final = r"^[ ]{0,3}(?P<ticks>```+(?=[^`\n]*$)|~~~+).*?(?:^[ ]{0,3}(?P=ticks)[`~]*[ \t]*$|\Z)"
 _SPAN: Final = r"(?<!`)(?P<run>`+)(?!`).+?(?<!`)(?P=run)(?!`)"
 _CODE: Final = re.compile(f"{_FENCE}|{_SPAN}", re.DOTALL | re.MULTILINE)
-# Not after a character that makes it part of a word, an address or a path; not before a slash and a name. Letters of
-# other scripts end a name and begin one, for they are often written without a space: what was meant for one agent
-# must not go to all.
-_MENTION: Final = re.compile(r"(?<![A-Za-z0-9.@/+-])@([A-Za-z0-9][A-Za-z0-9._-]*+)(?!/\w)", re.ASCII)
+# Not after a character that makes it part of a word, an address or a path. Letters of other scripts end a name and
+# begin one, for they are often written without a space: what was meant for one agent must not go to all.
+_MENTION: Final = re.compile(r"(?<![A-Za-z0-9@/])@(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*+)(?P<path>/\w)?", re.ASCII)
+_LISTED: Final = re.compile(r"(@[A-Za-z0-9][A-Za-z0-9._-]*)/(?=@)")  # @one/@two are two mentions
 _SUFFIX: Final = re.compile(r"-[0-9a-z]{4}$")
 
 
@@ -87,18 +88,28 @@ def find_mentions(text: str, directory: Directory, author: str) -> Mentions:
     agents: list[str] = []
     unresolved: list[str] = []
     here = user = False
-    for match in _MENTION.finditer(_CODE.sub(" ", text)):
-        name = match[1].rstrip("._-")  # the end of a sentence; a name that ends so is found as it is
-        agent = directory.find(match[1]) or directory.find(name)
+    for match in _MENTION.finditer(_LISTED.sub(r"\1 ", _CODE.sub(" ", text))):
+        name = match["name"].rstrip("._-")
+        found = (directory.find(part) for part in _readings(match["name"]))
+        agent = next((agent for agent in found if agent is not None), None)
         if name.lower() == HERE:
             here = True
         elif name.lower() == USER:
             user = True
-        elif agent is None:
+        elif agent is None and match["path"] is None:  # with a path it is a package's name
             unresolved.append(name)
-        elif agent != author:
+        elif agent is not None and agent != author:
             agents.append(agent)
     return Mentions(tuple(dict.fromkeys(agents)), here, user, tuple(dict.fromkeys(unresolved)))
+
+
+def _readings(written: str) -> list[str]:
+    """What the name may be, longest first: as it stands, without the end of a sentence, up to a dot inside it.
+
+    Not up to a `-` or `_`: `@api-wroker` is a slip of the pen and not meant for `api`.
+    """
+    parts = written.rstrip("._-").split(".")
+    return [written, *(".".join(parts[:count]).rstrip("._-") for count in range(len(parts), 0, -1))]
 
 
 def refuse_unknown(mentions: Mentions, directory: Directory) -> None:
@@ -112,8 +123,8 @@ def refuse_unknown(mentions: Mentions, directory: Directory) -> None:
     hint = f" Did you mean {', '.join(f'@{name}' for name in known[:CANDIDATES_SHOWN])}?" if known else ""
     raise Refused(
         Code.UNKNOWN_MENTION,
-        f"Not sent: nobody is called {names}.{hint} list_peers shows all names; write `@…` in backticks if no agent is "
-        "meant.",
+        f"Not sent: nobody is called {names}.{hint} list_peers, or `crosschat peers`, shows all names; write `@…` in "
+        "backticks if no agent is meant.",
         path="content",
     )
 

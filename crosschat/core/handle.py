@@ -69,7 +69,7 @@ class EndLease:
 
 
 @attrs.frozen
-class Confirm:
+class Receive:
     """Receipts of `agent` that came from its connection: what was offered to it, or shown beyond its cursor."""
 
     agent: str
@@ -85,7 +85,7 @@ class SessionChanged:
     session: str
 
 
-Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Confirm | SessionChanged
+Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Receive | SessionChanged
 
 
 @attrs.frozen
@@ -135,8 +135,8 @@ def handle(state: State, presence: Presence, who: Actor, frame: Operation, slot:
             return Effects((Epoch(seq=slot.seq, id=identifier, ts=slot.now_ms, by=SYSTEM, epoch=frame.epoch),))
         case EndLease():
             return _end_lease(state, presence, frame, slot)
-        case Confirm():
-            return _confirm(state, frame, slot)
+        case Receive():
+            return _receive(state, frame, slot)
         case SessionChanged():
             return Effects(change_session(state, frame.agent, frame.session, slot))
         case _:
@@ -190,7 +190,7 @@ def _mark(state: State, who: Actor, frame: Mark, slot: Slot) -> Effects:
     return Effects(tuple(records))
 
 
-def _confirm(state: State, frame: Confirm, slot: Slot) -> Effects:
+def _receive(state: State, frame: Receive, slot: Slot) -> Effects:
     agent = state.agents.get(frame.agent)
     if agent is None or not frame.seqs:
         return Effects()

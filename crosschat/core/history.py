@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from crosschat.core.requests import readable
+from crosschat.core.requests import readable, thread_root
 from crosschat.core.unread import unread
 from crosschat.core.views import badges_of
 from crosschat.errors import Code, Refused
@@ -49,7 +49,7 @@ def select(state: State, who: Actor, read: Read) -> Selection:
     if read.message is not None:
         return Selection((readable(state, who, read.message, path="messageId").seq,))
     anchor = _anchor(state, who, read)
-    root = state.root_of(readable(state, who, read.thread, path="threadId")).seq if read.thread is not None else None
+    root = thread_root(state, who, read.thread, path="threadId").seq if read.thread is not None else None
     badge = _parse_badge(read.badge) if read.badge is not None else None
     series, first = _series(state, who, read, root, anchor)
 

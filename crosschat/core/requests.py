@@ -15,7 +15,7 @@ from crosschat.core.ids import make_id
 from crosschat.core.ledger import Audience, Entry
 from crosschat.core.state import SEVERAL_VALUES
 from crosschat.errors import Code, Refused
-from crosschat.limits import BADGES, CONTENT_BYTES, METADATA_BYTES, PATH_CHARS, SHORT_TEXT_CHARS
+from crosschat.limits import BADGES, CONTENT_BYTES, METADATA_BYTES, METADATA_DEPTH, PATH_CHARS, SHORT_TEXT_CHARS
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -45,6 +45,7 @@ from crosschat.wire import (
     ResolveTask,
     Send,
     SetStatus,
+    json_depth,
     to_json,
 )
 
@@ -97,8 +98,21 @@ def readable(state: State, who: Actor, identifier: str, *, path: str) -> Entry:
     """The message with this id, if `who` may read it. Raises Refused NOT_FOUND, the same for both reasons."""
     entry = state.message(identifier)
     if entry is None or (who.source == "agent" and not entry.readable_by(who.id)):
-        raise Refused(Code.NOT_FOUND, f"There is no message {identifier[:64]!r} that you can read.", path=path)
+        raise Refused(
+            Code.NOT_FOUND,
+            f"There is no message {identifier[:64]!r} that you can read. Take its id from a message you were shown.",
+            path=path,
+        )
     return entry
+
+
+def thread_root(state: State, who: Actor, identifier: str, *, path: str) -> Entry:
+    """The root of the thread of this message. Who takes part may name the root also where it cannot read it: one that
+    was drawn into a private thread reads from there on. Raises Refused NOT_FOUND."""
+    entry = state.message(identifier)
+    if entry is not None and who.id in state.participants(root := state.root_of(entry)):
+        return root
+    return state.root_of(readable(state, who, identifier, path=path))
 
 
 def concerned(state: State, entry: Entry, by: str) -> tuple[str, ...]:
@@ -153,6 +167,8 @@ def _send(state: State, presence: Presence, who: Actor, frame: Send, slot: Slot)
     _check_text(frame.content, "content")
     if frame.metadata is not None and len(to_json(frame.metadata)) > METADATA_BYTES:
         raise Refused(Code.TOO_LARGE, f"metadata has more than {METADATA_BYTES} bytes as JSON.", path="metadata")
+    if frame.metadata is not None and json_depth(frame.metadata) > METADATA_DEPTH:
+        raise Refused(Code.INVALID, f"metadata is nested more than {METADATA_DEPTH} levels deep.", path="metadata")
     mentions = find_mentions(frame.content, state.directory, who.id)
     refuse_unknown(mentions, state.directory)
     named = (*mentions.agents, *((USER,) if mentions.user else ()))
@@ -173,7 +189,7 @@ def _send(state: State, presence: Presence, who: Actor, frame: Send, slot: Slot)
                 metadata=frame.metadata,
             ),
         )
-    root = state.root_of(readable(state, who, frame.thread, path="threadId"))
+    root = thread_root(state, who, frame.thread, path="threadId")
     audience = _reply_audience(state, presence, who, root, mentions)
     reply = Reply(
         **head,

@@ -6,13 +6,13 @@ and models, and ids are what the next request needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
 from crosschat.core.addressing import find_mentions
 from crosschat.core.unread import count_unread
-from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS
+from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS, PEERS_BYTES
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -28,7 +28,7 @@ from crosschat.model import (
     Source,
     iso,
 )
-from crosschat.wire import BadgeView, Done, Item, PeerView, RecipientView, Send, Sent, TaskView
+from crosschat.wire import BadgeView, Done, Item, PeerView, RecipientView, Send, Sent, TaskView, to_json
 
 if TYPE_CHECKING:
     from crosschat.core.ledger import Entry
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from crosschat.core.requests import Request
     from crosschat.core.state import Agent, State
 
+AWAY_NAMED: Final = 10  # the newest; the counts have all of them
 DeliveryState = Literal["stored", "offered", "shown", "answered"]
 
 
@@ -144,8 +145,8 @@ def task_of(state: State, seq: int, outcome: Resolve | None = None) -> TaskView 
 def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[Agent, DeliveryState]]:
     """The agents a message was for, and how far it got with each.
 
-    For a message to everybody those count that are connected, and those that saw it; sessions that ended before
-    they could are not waited for.
+    For a message to everybody those count that were connected since the hub started, and those that saw it; not every
+    session there ever was.
     """
     found: list[tuple[Agent, DeliveryState]] = []
     for agent in state.agents.values():
@@ -153,7 +154,7 @@ def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[
             continue
         reached = _delivery_state(state, presence, agent, entry)
         if entry.audience.to is None and (
-            agent.joined > entry.seq or (reached == "stored" and agent.id not in presence.connected)
+            agent.joined > entry.seq or (reached == "stored" and not presence.seen(agent.id))
         ):
             continue
         found.append((agent, reached))
@@ -200,7 +201,7 @@ def _sent(state: State, presence: Presence, frame: Send, entry: Entry) -> Sent:
         seq=entry.seq,
         thread=state.message_id(root.seq) if root.seq != entry.seq else None,
         states=counts,
-        away=tuple(away),
+        away=tuple(away[-AWAY_NAMED:]),
         unresolved=find_mentions(frame.content, state.directory, entry.author).unresolved,
     )
 
@@ -216,7 +217,7 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         cwd=agent.cwd,
         detail=live.detail,
         project=agent.project,
-        task=live.task,
+        task=_task_in_hand(state, agent, live.task),
         silent_s=None if live.heard_ms is None else max(0, now_ms - live.heard_ms) // 1000,
         unread=count_unread(state, agent),
         claims=tuple(state.message_id(target) for target in sorted(held)),
@@ -224,6 +225,12 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         mode=live.mode,
         paused=agent.paused,
     )
+
+
+def _task_in_hand(state: State, agent: Agent, said: str | None) -> str | None:
+    """The task an agent said it works on, while it holds it."""
+    entry = state.message(said) if said is not None else None
+    return said if entry is not None and entry.seq in state.held.get(agent.id, ()) else None
 
 
 def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | None = None) -> tuple[PeerView, ...]:
@@ -234,8 +241,15 @@ def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | 
         if agent.id != without and (presence.seen(agent.id) or state.held.get(agent.id))
     ]
     listed.sort(key=lambda agent: (agent.id not in presence.connected, -agent.joined))
-    listed = sorted(listed[:PEERS], key=lambda agent: agent.joined)
-    return tuple(peer_view(state, presence, agent, now_ms) for agent in listed)
+    found: list[tuple[int, PeerView]] = []
+    room = PEERS_BYTES
+    for agent in listed[:PEERS]:
+        view = peer_view(state, presence, agent, now_ms)
+        room -= len(to_json(view))
+        if room < 0:
+            break
+        found.append((agent.joined, view))
+    return tuple(view for _, view in sorted(found, key=lambda one: one[0]))
 
 
 def badge_document(state: State, message: str) -> JsonObject | None:

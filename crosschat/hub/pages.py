@@ -12,7 +12,7 @@ from crosschat.core.unread import confirmation
 from crosschat.journal.store import Gap
 from crosschat.limits import PAGE_CHARS
 from crosschat.model import Actor, Resolve
-from crosschat.wire import Item, Page, Read, to_json
+from crosschat.wire import Item, Page, Read, TaskView, to_json
 
 if TYPE_CHECKING:
     from crosschat.hub.router import Router
@@ -59,14 +59,14 @@ async def _whole(router: Router, who: Actor, item: Item) -> Item:
 def _cut(items: list[Item], read: Read, selection: Selection) -> list[Item]:
     """As many items as fit `PAGE_CHARS`, from the end the page is read from; always one, cut if it must be."""
     if read.offset and items:
-        items = [_clip(items[0], read.offset, PAGE_CHARS)]
+        return [_clip(items[0], read.offset, PAGE_CHARS)]
     kept: list[Item] = []
     room = PAGE_CHARS
     for item in items if selection.from_start else reversed(items):
         size = len(to_json(item).decode())
         if size > room:
             if not kept:
-                kept.append(_clip(item, item.offset, PAGE_CHARS))
+                kept.append(_clip(item, 0, PAGE_CHARS))
             break
         kept.append(item)
         room -= size
@@ -74,12 +74,36 @@ def _cut(items: list[Item], read: Read, selection: Selection) -> list[Item]:
 
 
 def _clip(item: Item, offset: int, room: int) -> Item:
-    """The item with the part of its text from `offset` on that fits."""
-    rest = item.content[offset:]
-    length = min(len(rest), room)
+    """The item with the part of its texts from `offset` on that fits.
+
+    The texts of an item are its content and, where they were asked for, its task's result and error, one after the
+    other; `offset` and `more` count through all of them. A change to a message is cut without that: its text is read
+    with the message, from the beginning.
+    """
+    task = item.task or TaskView(status="open", owner="")
+    texts = (item.content, task.result or "", task.error or "")
+    whole = sum(map(len, texts))
+    length = max(0, whole - offset)
     while True:
-        more = offset + length if length < len(rest) else None
-        clipped = attrs.evolve(item, content=rest[:length], offset=offset, more=more)
+        content, result, error = _slices(texts, offset, offset + length)
+        more = offset + length if offset + length < whole else None
+        shown = attrs.evolve(task, result=result or None, error=error or None) if item.task is not None else None
+        clipped = attrs.evolve(
+            item,
+            content=content,
+            task=shown,
+            offset=offset,
+            more=0 if more is not None and item.kind not in ("message", "reply") else more,
+        )
         if length == 0 or len(to_json(clipped).decode()) <= room:
             return clipped
         length = length * 3 // 4
+
+
+def _slices(texts: tuple[str, ...], start: int, end: int) -> tuple[str, ...]:
+    """What of each text lies between the two positions of all of them in a row."""
+    found: list[str] = []
+    for text in texts:
+        found.append(text[max(0, start) : max(0, end)])
+        start, end = start - len(text), end - len(text)
+    return tuple(found)

@@ -7,6 +7,7 @@ the hello only says what it is called. A newer connection of the same agent take
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ import trio
 
 from crosschat import processes, websocket
 from crosschat.core import views
-from crosschat.core.handle import Confirm, Effects
+from crosschat.core.handle import BeginEpoch, Effects, Receive
 from crosschat.core.identity import Join
 from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import Delivery
@@ -26,8 +27,9 @@ from crosschat.hub.pages import read_page
 from crosschat.hub.quota import Bucket
 from crosschat.hub.router import Fresh, Router, error_frame
 from crosschat.hub.supervisor import Supervisor
-from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, Quotas
-from crosschat.model import THE_SYSTEM, Actor
+from crosschat.journal.store import Gap
+from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, SHORT_TEXT_CHARS, Quotas
+from crosschat.model import THE_SYSTEM, Actor, iso
 from crosschat.websocket import Closed, Connection, text_frame
 from crosschat.wire import (
     PROTOCOL,
@@ -129,6 +131,8 @@ class _Peer:
         self._nursery = nursery
         self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         self._reading = 0
+        self._marked = trio.Event()  # the last mark counts
+        self._marked.set()
         self._page_turn = trio.Lock()
         self._who = Actor("")
         self._process = process
@@ -184,9 +188,7 @@ class _Peer:
             if not self._door.stopping:
                 with trio.move_on_after(1) as scope:
                     scope.shield = True
-                    await router.submit(
-                        Actor("system", "system"), Confirm(agent, "offered", (self._delivery.told,)), _forget
-                    )
+                    await router.submit(THE_SYSTEM, Receive(agent, "offered", (self._delivery.told,)), _forget)
 
     async def _hello(self) -> Hello:
         try:
@@ -209,6 +211,11 @@ class _Peer:
     async def _join(self, hello: Hello) -> Welcome:
         process = self._process
         router, state = self._router, self._router.state
+        if hello.detail is not None and len(hello.detail) > SHORT_TEXT_CHARS:
+            raise Refused(Code.INVALID, f"at most {SHORT_TEXT_CHARS} characters", path="detail")
+        if await self._was_restored(hello):
+            self._door.log.warning("the log is older than what an agent has seen; a new epoch begins")
+            await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex()))
         self._door.refuse_if_full(
             next((agent.id for agent in state.agents.values() if agent.process == process.key), None)
         )
@@ -229,9 +236,23 @@ class _Peer:
             after_seq=after,
             cursor=cursor,
             head=state.head,
+            cleared=state.cleared_upto,
             dashboard=self._door.dashboard(),
             notices=(*self._door.notices, *joined.notices, *notices),
         )
+
+    async def _was_restored(self, hello: Hello) -> bool:
+        """Whether this log is not the one the agent knows under the same epoch: an older copy took its place, and may
+        have grown since. What it has seen is not there, or another record is."""
+        state = self._router.state
+        if hello.epoch is None or hello.epoch != state.epoch:
+            return False
+        if (hello.after_seq or 0) > state.head or (hello.seen_seq or 0) > state.head:
+            return True
+        if hello.seen_seq is None or hello.seen_ts is None or hello.seen_seq < 1:
+            return False
+        (record,) = await self._router.feed.get([hello.seen_seq])
+        return not isinstance(record, Gap) and iso(record.ts) != hello.seen_ts
 
     def _resume(self, hello: Hello, cursor: int) -> tuple[int, tuple[str, ...]]:
         """Where deliveries begin, and what there is to say about it."""
@@ -272,12 +293,13 @@ class _Peer:
             case Hello():
                 raise BadFrame("hello was said already", path="type")
             case Mark():
-                await self._router.submit(self._who, frame, _forget)
+                self._marked = marked = trio.Event()
+                await self._router.submit(self._who, frame, lambda _: marked.set())
             case Read() if self._reading >= READS_WAITING:
                 self._refuse(frame.id, f"{READS_WAITING} reads are waiting; wait for their answers.", 250)
             case Read():
                 self._reading += 1
-                self._nursery.start_soon(self._answer_read, frame)
+                self._nursery.start_soon(self._answer_read, frame, self._marked)
             case Peers():
                 self._post(self._peers(frame))
             case _ if wait_ms := self._door.bucket(self._who.id).take(time.monotonic()):
@@ -301,9 +323,10 @@ class _Peer:
             peers=views.peer_views(router.state, router.presence, router.clock_ms(), without=self._who.id),
         )
 
-    async def _answer_read(self, frame: Read) -> None:
+    async def _answer_read(self, frame: Read, marked: trio.Event) -> None:
         try:
             async with self._reads:
+                await marked.wait()  # what was marked before this read counts in it
                 answer: HubFrame
                 try:
                     answer = await read_page(self._router, self._who, frame)

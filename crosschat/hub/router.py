@@ -18,9 +18,9 @@ from crosschat.core.handle import Effects, Operation, conflict_keys, handle
 from crosschat.core.ledger import Entry
 from crosschat.errors import Code, Refused
 from crosschat.journal import writer
-from crosschat.model import Pause
+from crosschat.model import Clear, Pause
 from crosschat.websocket import text_frame
-from crosschat.wire import Activity, Done, Error, Sent, encode, encode_batch, to_json
+from crosschat.wire import Activity, Cleared, Done, Error, HubFrame, Sent, encode, encode_batch, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +112,8 @@ class Router:
         self.state.apply(record)
         if isinstance(record, Pause):
             self.tell_activity(record.agent)
+        elif isinstance(record, Clear):
+            self._tell_all(Cleared(upto=self.state.cleared_upto))
 
     def publish(self, committed: Sequence[writer.Committed]) -> None:
         """Wake the readers. Called by the writer after what it committed was applied and acked."""
@@ -192,8 +194,11 @@ class Router:
         known = self.state.agents.get(agent)
         return known is not None and known.paused
 
+    def _tell_all(self, frame: HubFrame) -> None:
+        self.farewell(text_frame(encode(frame)))
+
     def farewell(self, frame: bytes) -> None:
-        """Give every reader its last frame."""
+        """Give every reader a frame beside the deliveries."""
         for reader in tuple(self._readers.values()):
             reader.note(frame)
 

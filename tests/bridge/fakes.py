@@ -10,16 +10,17 @@ import attrs
 import trio
 
 from crosschat import wire
-from crosschat.bridge.calls import Session
 from crosschat.bridge.client import Link
 from crosschat.bridge.inbox import Inbox
-from crosschat.bridge.views import fitting
-from crosschat.bridge.waiting import Call, Waiting
+from crosschat.bridge.main import connect
+from crosschat.bridge.waiting import Call
 from crosschat.websocket import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosschat.bridge.calls import Session
+    from crosschat.bridge.wake import SendRing
     from crosschat.model import JsonObject
 
 Frame = TypeVar("Frame")
@@ -151,12 +152,9 @@ class FakeHub:
 HELLO = wire.Hello(protocol=wire.PROTOCOL, version="1", cwd="/work")
 
 
-def session_with(hub: FakeHub, inbox: Inbox | None = None) -> Session:
-    inbox = inbox or Inbox()
-    link = Link(HELLO, inbox, dial=hub.dial, start_hub=hub.start)
-    waiting = Waiting(link, inbox, fitting=lambda items: fitting(items, inbox))
-    link.news = waiting.notify
-    return Session(link, inbox, waiting)
+def session_with(hub: FakeHub, inbox: Inbox | None = None, *, send: SendRing | None = None) -> Session:
+    """Wired as in the program; with `send` it has a doorbell."""
+    return connect(Link(HELLO, inbox or Inbox(), dial=hub.dial, start_hub=hub.start), send)
 
 
 class Caller:

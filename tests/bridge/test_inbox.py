@@ -247,3 +247,27 @@ def test_whatever_happens_everything_is_shown_and_confirmed_in_the_end(seed: int
     for _ in range(2 * head + 60):
         call()
     assert shown == set(range(1, head + 1))
+
+
+def test_a_clear_takes_what_was_for_everybody_and_leaves_the_rest() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1), item(2, to=(ME,)), item(3, to=(ME, PEER), here=True), item(4, kind="reply"), item(5)), 500)
+    inbox.clear(4)
+    assert seqs(inbox) == [2, 4, 5]
+
+
+def test_a_clear_that_was_missed_is_made_up_for_with_the_next_connection() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1), item(2)), 200)
+    inbox.resume(welcome(2, cursor=0, cleared=1))
+    assert seqs(inbox) == [2]
+
+
+def test_the_last_delivered_item_is_remembered_for_the_next_hello_until_the_log_is_another() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1), item(2)), 200)
+    assert inbox.last_item == (2, item(2).ts)
+    inbox.resume(welcome(2, cursor=0))
+    assert inbox.last_item == (2, item(2).ts)
+    inbox.resume(welcome(0, epoch="another"))
+    assert inbox.last_item is None

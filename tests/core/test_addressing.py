@@ -114,7 +114,12 @@ ROWS: list[tuple[str, Mentions]] = [
     ("_@alice_ and not everybody", names("alice")),
     ("**@alice**, not everybody", names("alice")),
     ("@types/node", names()),
-    ("@alice/core", names()),
+    ("@alice/core and more", names("alice")),  # a name that is known is meant, so that it goes to nobody else
+    ("@nobody/core", names()),
+    ("@alice/@bob", names("alice", "bob")),
+    ("see...@alice", names("alice")),
+    ("@alice.Thanks", names("alice")),
+    ("@alice-x", names(unresolved=("alice-x",))),
     ("npm i @types/node, @alice", names("alice")),
     ("@@alice", names()),
     # other scripts: a name ends where its letters end, and a word before it is no address

@@ -289,3 +289,18 @@ def test_the_size_of_metadata_is_limited_as_json() -> None:
     world.send(a, "x", metadata={"k": "x" * room})
     with refused(Code.TOO_LARGE, "metadata"):
         world.send(a, "x", metadata={"k": "x" * (room + 1)})
+
+
+def test_who_was_drawn_into_a_private_thread_answers_there_by_the_id_it_was_shown() -> None:
+    world = World()
+    alice, bob, carol, dave = (world.join(name) for name in ("alice", "bob", "carol", "dave"))
+    root = world.send(alice, "@bob secret")
+    drawn = world.send(bob, "@carol what do you think?", root)
+    answer = world.send(carol, "fine", root)
+    assert world.can_read(alice, answer)
+    assert not world.can_read(carol, root)  # from there on, not before
+    assert world.select(carol, thread=root).seqs == (world.seq(drawn), world.seq(answer))
+    with refused(Code.NOT_FOUND):
+        world.send(dave, "me too", root)
+    with refused(Code.NOT_FOUND):
+        world.select(dave, thread=root)

@@ -153,7 +153,7 @@ class Hub(RuleBasedStateMachine):
         expected = None
         if len(known) < len(named) and not known - {who.id} and not here and not user:
             expected = Code.UNKNOWN_MENTION
-        if root is not None and expected is None:
+        if root is not None and expected is None and who.id not in self.naive.participants(self.naive.root(root)):
             expected = self.readable(who, root)
         frame = Send(
             id="1",

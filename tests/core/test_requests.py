@@ -5,20 +5,25 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from crosschat.core import views
 from crosschat.core.handle import CID_CHARS, conflict_keys
 from crosschat.core.requests import Request
 from crosschat.errors import Code
-from crosschat.limits import SHORT_TEXT_CHARS
+from crosschat.limits import METADATA_DEPTH, SHORT_TEXT_CHARS
 from crosschat.model import THE_CLI, Actor, Clear, Message
 from crosschat.wire import (
     AddBadge,
+    Batch,
     ClaimTask,
     ClearChannel,
     FlagTask,
+    Page,
     ReleaseTask,
     ResolveTask,
     Send,
     SetStatus,
+    decode_hub,
+    encode,
 )
 from tests.core.world import World, refused
 
@@ -192,3 +197,19 @@ def test_a_clear_hides_what_was_there_when_it_was_asked() -> None:
     head = world.state.head
     world.clear(THE_CLI)
     assert world.last(Clear).upto == head
+
+
+def test_whatever_metadata_is_accepted_can_be_read_by_everybody() -> None:
+    world = World()
+    a = world.join("a")
+    deepest: dict[str, object] = {}
+    for _ in range(METADATA_DEPTH - 1):
+        deepest = {"in": deepest}
+    message = world.send(a, "deep", metadata=deepest)
+    item = views.item_of(world.state, world.last(Message))
+    assert item is not None
+    assert item.message == message
+    for frame in (Batch(from_seq=1, to_seq=9, items=(item,)), Page(id="1", items=(item,))):
+        assert decode_hub(encode(frame)) == frame
+    with refused(Code.INVALID, "nested"):
+        world.send(a, "deeper", metadata={"in": deepest})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosschat.core.handle import MARKED_SEQS, Confirm
+from crosschat.core.handle import MARKED_SEQS, Receive
 from crosschat.core.unread import CURSOR_STEP, confirmation, count_unread
 from crosschat.model import THE_CLI, THE_SYSTEM, Actor, Clear, Cursor, Receipt
 from tests.core.world import World
@@ -156,8 +156,8 @@ def test_a_mark_of_nobody_is_left_out() -> None:
     head = world.state.head
     assert world.mark(THE_CLI, 1, 1).records == ()
     assert world.mark(Actor("a99-0000"), 1).records == ()
-    assert world.do(THE_SYSTEM, Confirm("a99-0000", "shown", (1,))).records == ()
-    assert world.do(THE_SYSTEM, Confirm("a99-0000", "shown", ())).records == ()
+    assert world.do(THE_SYSTEM, Receive("a99-0000", "shown", (1,))).records == ()
+    assert world.do(THE_SYSTEM, Receive("a99-0000", "shown", ())).records == ()
     assert world.state.head == head
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crosschat.core import views
-from crosschat.core.handle import Confirm
+from crosschat.core.handle import Receive
 from crosschat.core.presence import Presence
 from crosschat.errors import Code
 from crosschat.limits import LOOP_GUARD_MESSAGES
@@ -81,8 +81,8 @@ def test_recipients_of_a_message_to_everybody_are_who_is_there_and_who_saw_it() 
     world.mark(d, world.state.head)
     world.leave(d)
     world.join("late")
-    assert states(world, message) == {"b": ("stored", False), "d": ("shown", True)}
-    assert sent(world, a, message, "hello").away == ()
+    assert states(world, message) == {"b": ("stored", False), "c": ("stored", True), "d": ("shown", True)}
+    assert sent(world, a, message, "hello").away == ("c",)
     world.presence.offer(b.id, world.state.head)
     assert states(world, message)["b"] == ("offered", False)
 
@@ -260,11 +260,11 @@ def test_what_was_offered_stays_so_after_the_connection_and_the_hub() -> None:
     world = World()
     a, b = world.join("a"), world.join("b")
     message = world.send(a, "@b look")
-    world.do(THE_SYSTEM, Confirm(b.id, "offered", (world.seq(message),)))
+    world.do(THE_SYSTEM, Receive(b.id, "offered", (world.seq(message),)))
     assert states(world, message)["b"] == ("offered", False)
-    again = world.do(THE_SYSTEM, Confirm(b.id, "offered", (world.seq(message),)))
+    again = world.do(THE_SYSTEM, Receive(b.id, "offered", (world.seq(message),)))
     assert not again.records  # nothing new, no record
-    world.do(THE_SYSTEM, Confirm(b.id, "shown", (world.seq(message),)))
+    world.do(THE_SYSTEM, Receive(b.id, "shown", (world.seq(message),)))
     assert states(world, message)["b"] == ("shown", False)
 
 

@@ -11,8 +11,8 @@ from crosschat import wire
 from crosschat.errors import Code, Refused
 from crosschat.hub.pages import read_page
 from crosschat.limits import PAGE_CHARS
-from crosschat.model import THE_CLI, Actor
-from tests.hub.rig import Middle
+from crosschat.model import THE_CLI, Actor, Claim, Cursor, Flag, Resolve
+from tests.hub.rig import NOW_MS, Middle
 
 A2 = Actor("a2")
 TEXTS = st.text(st.sampled_from('aß€😀"\\\n\x01 '), max_size=12).map(lambda text: text * 2000)
@@ -116,3 +116,47 @@ async def test_only_the_author_and_the_person_see_who_received_it() -> None:
     with pytest.raises(Refused) as refused:
         await read_page(middle.router, Actor("a3"), read)
     assert refused.value.code is Code.NOT_FOUND
+
+
+async def test_the_largest_task_is_read_to_its_end_text_result_and_error() -> None:
+    middle = Middle("a1", "a2")
+    middle.commit(*middle.messages(["t" * 30_000]))
+    message = middle.state.message_id(middle.state.channel[0])
+    seq = middle.next_seq
+    common = {"ts": NOW_MS, "by": "a1", "target": message, "to": ("a2",)}
+    middle.commit(
+        Flag(seq=seq, id="r1", **common),  # type: ignore[arg-type]
+        Claim(seq=seq + 1, id="r2", agent="a2", claim_epoch=1, **common),  # type: ignore[arg-type]
+        Resolve(seq=seq + 2, id="r3", status="failed", result="r" * 32_000, error="e" * 20_000, **common),  # type: ignore[arg-type]
+    )
+    texts = ["", "", ""]
+    offset: int | None = 0
+    while offset is not None:
+        page = await read_page(middle.router, A2, wire.Read(id="r", message=message, offset=offset))
+        (item,) = page.items
+        assert len(wire.encode(page).decode()) < PAGE_CHARS + 1000
+        assert item.task is not None
+        for number, text in enumerate((item.content, item.task.result, item.task.error)):
+            texts[number] += text or ""
+        assert item.more is None or item.more > offset
+        offset = item.more
+    assert [(text[:1], len(text)) for text in texts] == [("t", 30_000), ("r", 32_000), ("e", 20_000)]
+
+
+async def test_a_long_result_in_a_list_says_to_read_its_message_from_the_beginning() -> None:
+    middle = Middle("a1", "a2")
+    middle.commit(*middle.messages(["task"]))
+    message = middle.state.message_id(middle.state.channel[0])
+    seq = middle.next_seq
+    common = {"ts": NOW_MS, "by": "a1", "target": message, "to": ("a2",)}
+    middle.commit(
+        Flag(seq=seq, id="r1", **common),  # type: ignore[arg-type]
+        Resolve(seq=seq + 1, id="r2", status="failed", result="r" * 32_000, error="e" * 20_000, **common),  # type: ignore[arg-type]
+    )
+    cursor = Cursor(seq=seq + 2, id="r4", ts=NOW_MS, by="system", agent="a2", upto=seq)
+    middle.commit(cursor)
+    page = await read_page(middle.router, A2, wire.Read(id="r", unread=True))
+    (item,) = page.items
+    assert item.kind == "resolve"
+    assert item.more == 0
+    assert 0 < len(item.content) < PAGE_CHARS

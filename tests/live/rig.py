@@ -233,6 +233,8 @@ class Client:
                 self.items += frame.items
             case wire.Error(id=None) | wire.Bye():
                 self.said.append(frame)
+            case wire.Activity() | wire.Cleared():
+                pass
             case _:
                 assert frame.id is not None
                 self._answers[frame.id] = frame

@@ -86,6 +86,36 @@ async def test_a_cursor_of_another_epoch_or_of_no_record_is_answered_with_a_noti
     nursery.cancel_scope.cancel()
 
 
+async def test_a_log_that_was_replaced_and_grew_again_is_known_by_what_the_agent_has_seen(
+    programs: Programs, nursery: trio.Nursery
+) -> None:
+    ada, bob = [await join(nursery, program.connect()) for program in programs[:2]]
+    await ada.post("one")
+    await bob.until(lambda: bob.texts() == ["one"])
+    await bob.close()
+    seen = bob.items[0]
+    hello = attrs.evolve(HELLO, epoch=bob.welcome.epoch, after_seq=bob.told, seen_seq=seen.seq, seen_ts=seen.ts)
+    again = await join(nursery, programs[1].connect(), hello)
+    assert again.welcome.epoch == bob.welcome.epoch
+    await again.close()
+    other = await join(nursery, programs[1].connect(), attrs.evolve(hello, seen_ts="2001-02-03T04:05:06.789Z"))
+    assert other.welcome.epoch != bob.welcome.epoch
+    assert any("restored" in notice for notice in other.welcome.notices)
+    await other.until(lambda: other.texts() == ["one"])
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_hello_with_a_detail_that_is_too_long_is_refused(programs: Programs, nursery: trio.Nursery) -> None:
+    client = await open_client(nursery, programs[0].connect())
+    nursery.start_soon(client.read)
+    await client.send(attrs.evolve(HELLO, detail="x" * 201))
+    await eventually(lambda: bool(client.said))
+    (error,) = client.said
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.path) == (Code.INVALID, "detail")
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_newer_connection_of_the_same_process_takes_over_and_the_older_one_is_told(
     programs: Programs, nursery: trio.Nursery
 ) -> None:
