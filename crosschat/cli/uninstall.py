@@ -1,0 +1,134 @@
+"""`crosschat uninstall`: takes away what `crosschat install` put there, and on request the data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from crosschat import lock
+from crosschat.cli import text
+from crosschat.cli.earlier import client_files
+from crosschat.cli.failure import FAILED, USAGE, Failure
+from crosschat.cli.install import person_is_there
+from crosschat.cli.lifecycle import stop_hub
+from crosschat.cli.options import configuration, json_option
+from crosschat.cli.placement import placed_in, remove, remove_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crosschat.paths import Home
+
+# All that the hub makes in a data directory. `hub.lock` is held until the end.
+DATA: Final = (
+    "log", "messages", "index", "damaged", "logs", "run", "hooks", "settings.json", "dashboard.lock", "FORMAT",
+    "hub.lock",
+)  # fmt: skip
+SOCKETS: Final = ("agents.sock", "control.sock")
+
+
+@click.command()
+@click.option("--data", is_flag=True, help="Remove the data directory, too: all messages and tasks.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@json_option
+@click.pass_obj
+def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
+    """Remove the plugin for Claude Code.
+
+    Exactly the files that were installed are removed, and the hub is stopped. What you changed in them, or put beside
+    them, is kept and named. Messages and tasks stay, unless --data is given. The program itself is removed by what
+    installed it: pip, pipx or uv.
+
+    \b
+    Examples:
+      crosschat uninstall
+      crosschat uninstall --data --yes
+
+    Exit status: 0 it is gone, 1 it cannot be removed, 2 wrong option or environment.
+    """
+    folder = client_files().plugin
+    placed = placed_in(folder)
+    recorded = placed.home if placed and home is None else home
+    chosen = configuration(recorded).home
+    if data:
+        _check_data(chosen)
+        if not yes:
+            _confirm(chosen, as_json=as_json)
+    left: list[Path] = []
+    steps = remove_plan(folder, placed) if placed else []
+    try:
+        if placed:
+            left = remove(folder, placed)
+        pid = stop_hub(chosen)
+        foreign = _remove_data(chosen) if data else []
+    except OSError as error:
+        raise Failure(f"{error.filename or folder}: {error.strerror or error}", FAILED) from None
+    if as_json:
+        text.echo_json(
+            {
+                "state": "removed" if placed else "not installed", "folder": str(folder),
+                "files": [{"path": step.path, "action": step.action} for step in steps],
+                "left": [str(path) for path in left], "hubStopped": pid,
+                "data": {"home": str(chosen.root), "removed": data, "left": [str(path) for path in foreign]},
+            }
+        )  # fmt: skip
+        return
+    text.echo(text.styled("removed" if placed else "was not installed", bold=True), f"  {text.plain(str(folder))}")
+    for path in [*left, *foreign]:
+        text.echo(f"left     {text.plain(str(path))}: not put there by CrossChat, or changed since")
+    text.echo("hub      " + ("was not running" if pid is None else f"stopped, pid {pid}"))
+    text.echo(f"data     {text.plain(str(chosen.root))} {'removed' if data else 'stays; --data removes it'}")
+    if placed:
+        text.echo(
+            'Sessions that are open miss it ("hook failed") until you type /reload-plugins there, or restart them.'
+        )
+
+
+def _check_data(home: Home) -> None:
+    """Refuse to remove what does not look like a data directory of ours."""
+    if not os.path.lexists(home.root):
+        return
+    if home.root.is_symlink() or not home.root.is_dir():
+        raise Failure(f"{home.root} is not a directory: remove it yourself", FAILED)
+    if any(home.root.iterdir()) and not any((home.root / name).is_file() for name in ("FORMAT", "hub.lock")):
+        raise Failure(f"{home.root} is no data directory of CrossChat: nothing was removed", FAILED)
+
+
+def _confirm(home: Home, *, as_json: bool) -> None:
+    if as_json or not person_is_there():
+        raise Failure(f"--data removes all messages and tasks in {home.root}: confirm with --yes", USAGE)
+    click.confirm(f"Remove all messages and tasks in {text.plain(str(home.root))}?", abort=True)
+
+
+def _remove_data(home: Home) -> list[Path]:
+    """Remove what is ours in the data directory, under the hub's lock; returns what is left in it."""
+    if home.root.is_dir():
+        descriptor = lock.try_hold(home.hub_lock)
+        if descriptor is None:
+            raise Failure(f"a hub holds {home.hub_lock}: close the sessions, then try again", FAILED)
+        try:
+            for name in DATA:
+                _remove(home.root / name)
+            left = sorted(home.root.iterdir())
+            if not left:
+                home.root.rmdir()
+        finally:
+            os.close(descriptor)
+    else:
+        left = []
+    if home.run != home.root / "run" and home.run.is_dir() and not home.run.is_symlink():
+        for name in SOCKETS:
+            _remove(home.run / name)
+        if home.run_override is None and not any(home.run.iterdir()):
+            home.run.rmdir()  # the one that is ours; a directory the user named is theirs
+    return left
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
