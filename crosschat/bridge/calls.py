@@ -6,22 +6,26 @@ with the same arguments takes up.
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import attrs
 import trio
 
 from crosschat import wire
 from crosschat.bridge.client import Link
-from crosschat.bridge.inbox import Inbox
+from crosschat.bridge.evidence import commits_since
+from crosschat.bridge.inbox import CallId, Inbox
 from crosschat.bridge.requests import Request, Unconfirmed
 from crosschat.bridge.views import messages_reply, peer_view, task_view, to_text
 from crosschat.bridge.waiting import Call, Waiting
+from crosschat.bridge.wake import Wake
 from crosschat.errors import Code, Refused
 from crosschat.limits import CONTENT_BYTES, METADATA_BYTES, PAGE_ITEMS, TOOL_DEADLINE_S, WAIT_DEFAULT_MS
-from crosschat.model import Importance, JsonObject, Outcome, Status, TaskFilter
+from crosschat.model import Importance, JsonObject, Outcome, Status, TaskFilter, from_iso
 
-_Answer = TypeVar("_Answer", wire.Sent, wire.Page, wire.PeerList, wire.Done)
+EVIDENCE_S: Final = 2.0  # a result's answer waits no longer for the commits that go with it
+
+_Answer = TypeVar("_Answer", wire.Sent, wire.PeerList, wire.Done)
 
 
 @attrs.frozen
@@ -31,7 +35,13 @@ class Session:
     link: Link
     inbox: Inbox
     waiting: Waiting
+    wake: Wake
     unconfirmed: Unconfirmed = attrs.field(factory=Unconfirmed)
+
+    def withdraw(self, call: CallId) -> None:
+        """The client cancelled the call."""
+        self.inbox.withdraw(call)
+        self.link.news()  # what nobody read waits again
 
     async def ask(self, kind: type[_Answer], request: Request, deadline: float | None = None) -> _Answer:
         within = trio.current_time() + TOOL_DEADLINE_S if deadline is None else deadline
@@ -77,20 +87,18 @@ async def get_messages(session: Session, given: JsonObject, call: Call) -> JsonO
         raise Refused(Code.INVALID, "offset needs the messageId whose text it continues")
     if "before" in given and "after" in given:
         raise Refused(Code.INVALID, "Give before or after, not both")
-    page = await session.ask(
-        wire.Page,
-        wire.Read(
-            id=session.link.new_id(),
-            thread=_text(given, "threadId"),
-            limit=cast("int", given.get("limit", PAGE_ITEMS)),
-            unread=bool(given.get("unreadOnly", False)),
-            before=_text(given, "before"),
-            after=_text(given, "after"),
-            badge=_text(given, "badge"),
-            message=message,
-            offset=cast("int", given.get("offset", 0)),
-        ),
+    read = wire.Read(
+        id=session.link.new_id(),
+        thread=_text(given, "threadId"),
+        limit=cast("int", given.get("limit", PAGE_ITEMS)),
+        unread=bool(given.get("unreadOnly", False)),
+        before=_text(given, "before"),
+        after=_text(given, "after"),
+        badge=_text(given, "badge"),
+        message=message,
+        offset=cast("int", given.get("offset", 0)),
     )
+    page = await session.link.read(read, deadline=trio.current_time() + TOOL_DEADLINE_S)
     if given.get("markAsRead", True):
         session.inbox.offer_page(call.id, page)
     return messages_reply(
@@ -184,6 +192,7 @@ async def claim_task(session: Session, given: JsonObject, _: Call) -> JsonObject
 
 
 async def resolve_task(session: Session, given: JsonObject, _: Call) -> JsonObject:
+    message, status = str(given["messageId"]), cast("Outcome", given["status"])
     result, error = str(given["result"]), _text(given, "error")
     _bounded("result", result, CONTENT_BYTES)
     _bounded("error", error or "", CONTENT_BYTES)
@@ -191,16 +200,33 @@ async def resolve_task(session: Session, given: JsonObject, _: Call) -> JsonObje
         done = await session.ask(
             wire.Done,
             wire.ResolveTask(
-                id=session.link.new_id(),
-                cid=cid,
-                message=str(given["messageId"]),
-                status=cast("Outcome", given["status"]),
-                result=result,
-                error=error,
+                id=session.link.new_id(), cid=cid, message=message, status=status, result=result, error=error
             ),
         )
+    commits: list[str] = []
+    if status == "completed" and done.task is not None and done.task.claimed_at is not None:
+        with trio.move_on_after(EVIDENCE_S):
+            await _add_commits(session, message, done.task.claimed_at, cid, commits)
     task = _task_of(done, without=("result", "error"))  # the model has just written them
-    return {"messageId": given["messageId"], **task}
+    return {"messageId": message, **task, **_filled(commits=commits or None)}
+
+
+async def _add_commits(session: Session, message: str, claimed_at: str, cid: str, added: list[str]) -> None:
+    """Put what was committed since the claim on the task's message, as far as that goes; `added` tells."""
+    try:
+        for commit in await commits_since(session.link.hello.cwd, from_iso(claimed_at) // 1000):
+            badge = wire.AddBadge(
+                id=session.link.new_id(),
+                cid=f"{cid}-{commit.digits}",
+                message=message,
+                badge_type="git-commit",
+                value=commit.digits,
+                label=commit.subject or None,
+            )
+            await session.ask(wire.Done, badge)
+            added.append(commit.digits)
+    except (Refused, ValueError):
+        return  # the result stands without
 
 
 async def add_badge(session: Session, given: JsonObject, _: Call) -> JsonObject:

@@ -19,16 +19,20 @@ import trio
 from crosschat import processes, websocket, wire
 from crosschat.bridge.calls import Session
 from crosschat.bridge.client import Link
+from crosschat.bridge.doorbell import find_doorbell
 from crosschat.bridge.inbox import Inbox
 from crosschat.bridge.launch import ensure_hub
 from crosschat.bridge.project import project_of
 from crosschat.bridge.views import fitting
 from crosschat.bridge.waiting import Waiting
+from crosschat.bridge.wake import Wake
 from crosschat.errors import ConfigurationError
 from crosschat.paths import Configuration, read_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from crosschat.bridge.wake import SendRing
 
 DISTRIBUTION: Final = "crosschat-hub"
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -84,9 +88,30 @@ def open_session(configuration: Configuration, cwd: Path) -> Session:
         session=os.environ.get(SESSION_VARIABLE) or None,
     )
     link = Link(hello, inbox, dial=partial(websocket.dial, home.agents_socket), start_hub=start_hub)
+    return connect(link, _doorbell(configuration))
+
+
+def connect(link: Link, send: SendRing | None) -> Session:
+    """A session on this link: what changes there is heard by whoever waits or rings."""
+    inbox = link.inbox
     waiting = Waiting(link, inbox, fitting=partial(fitting, inbox=inbox))
-    link.news = waiting.notify
-    return Session(link, inbox, waiting)
+
+    def ready() -> bool:
+        return link.connected and not (link.activity.paused or waiting.pending)
+
+    wake = Wake(inbox, send=send, ready=ready)
+
+    def news() -> None:
+        waiting.notify()
+        wake.activity = link.activity.state
+
+    link.news = news
+    return Session(link, inbox, waiting, wake)
+
+
+def _doorbell(configuration: Configuration) -> SendRing | None:
+    doorbell = find_doorbell() if configuration.wake in ("auto", "inbox") else None
+    return None if doorbell is None else doorbell.ring
 
 
 async def run_bridge(configuration: Configuration, cwd: Path) -> None:
@@ -100,6 +125,7 @@ async def run_bridge(configuration: Configuration, cwd: Path) -> None:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
             nursery.start_soon(_end_with_claude, nursery.cancel_scope)
             nursery.start_soon(session.link.run)
+            nursery.start_soon(session.wake.run)
             # `mcp` takes most of a second to import; the hub is dialled, or started, meanwhile.
             serve = await trio.to_thread.run_sync(_import_server, abandon_on_cancel=True)
             await serve(session, session.link.hello.version)

@@ -51,5 +51,5 @@ async def serve_session(session: Session, version: str) -> None:
     server = mcp_server(session, version)
     await serve_stdio(
         lambda from_client, to_client: server.run(from_client, to_client, server.create_initialization_options()),
-        on_cancelled=session.inbox.withdraw,
+        on_cancelled=session.withdraw,
     )

@@ -49,6 +49,12 @@ class Waiting:
         self._link, self._inbox, self._fitting = link, inbox, fitting
         self._news = trio.Event()
         self._turn: object = None
+        self._waits = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether a call is waiting, which gets what comes."""
+        return self._waits > 0
 
     def notify(self) -> None:
         """Something was delivered, or the link changed."""
@@ -62,11 +68,23 @@ class Waiting:
         """
         turn = self._turn = object()
         self.notify()  # the wait before this one sees that its turn is over
-        # The progress reports end with the wait.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_report_progress, call, timeout_s)
-            waited = await self._gather(turn, call, trio.current_time() + timeout_s, cooldown_s)
-            nursery.cancel_scope.cancel()
+        self._waits += 1
+        failed: Refused | None = None
+        waited = Waited()
+        try:
+            # The progress reports end with the wait.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_report_progress, call, timeout_s)
+                try:
+                    waited = await self._gather(turn, call, trio.current_time() + timeout_s, cooldown_s)
+                except Refused as refused:  # which the nursery would wrap
+                    failed = refused
+                nursery.cancel_scope.cancel()
+        finally:
+            self._waits -= 1
+            self._link.news()  # what this call leaves waits for another way to be noticed
+        if failed is not None:
+            raise failed
         return waited
 
     async def _gather(self, turn: object, call: Call, give_up_at: float, cooldown_s: float) -> Waited:
@@ -98,12 +116,12 @@ class Waiting:
         dropped = self._inbox.dropped
         read = wire.Read(id=self._link.new_id(), unread=True, limit=PAGE_ITEMS_MAX)
         try:
-            page = await self._link.request(read, deadline=give_up_at)
+            page = await self._link.read(read, deadline=give_up_at)
         except Refused as refused:
             if refused.code is Code.UNAVAILABLE:
                 return ()
             raise
-        if not isinstance(page, wire.Page) or turn is not self._turn:
+        if turn is not self._turn:
             return ()
         self._inbox.offer_page(call.id, page, dropped=dropped)
         return page.items

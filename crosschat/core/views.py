@@ -262,10 +262,24 @@ def badge_document(state: State, message: str) -> JsonObject | None:
 
 
 def task_document(state: State, message: str) -> JsonObject | None:
-    """The documented file of a message's task, without the result's text, which its record has; None without one."""
+    """The documented file of a message's task; None without one. In the place of its result and error, which their
+    record has, stands the seq of that as `outcome`."""
     entry = state.message(message)
     task = task_of(state, entry.seq) if entry is not None else None
-    return None if task is None else {"messageId": message, **_plain(task)}
+    if entry is None or task is None:
+        return None
+    outcome = state.tasks[entry.seq].outcome
+    return {"messageId": message, **_plain(task)} | ({} if outcome is None else {"outcome": outcome})
+
+
+def questions_in(state: State, message: str) -> tuple[str, ...]:
+    """The ids of the questions to the person, answered or not, in the thread of a message, itself included."""
+    root = state.message(message)
+    thread = state.threads.get(root.seq) if root is not None else None
+    seqs = () if root is None else (root.seq, *(thread.seqs if thread is not None else ()))
+    return tuple(
+        state.message_id(seq) for seq in seqs if any(badge.type == "question" for badge in state.badges.get(seq, ()))
+    )
 
 
 def _plain(value: BadgeView | TaskView) -> JsonObject:

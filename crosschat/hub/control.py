@@ -1,6 +1,9 @@
 """The control door: JSON lines for the command line, acting as the person's terminal.
 
 One request at a time for each connection; `tail` lasts until the client goes. Nothing here can approve a permission.
+
+A client that says nothing holds nothing up: it has `FIRST_LINE_S` for its first line and `NEXT_LINE_S` for each one
+after that, there are at most `CONNECTIONS`, and only a request that is being carried out keeps an idle hub.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ import attrs
 import trio
 
 from crosschat.core import views
-from crosschat.errors import Refused
+from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import next_items
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.router import Router, error_frame
 from crosschat.hub.sessions import take_event
-from crosschat.limits import FRAME_BYTES, WRITE_DEADLINE_S
+from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
 from crosschat.wire import (
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from crosschat.core.ledger import Entry
 
 RECEIVE_BYTES: Final = 64 * 1024
+FIRST_LINE_S: Final = HELLO_DEADLINE_S
+NEXT_LINE_S: Final = 60.0
+CONNECTIONS: Final = 64
+BACK_IN_MS: Final = 1000  # a place at a full door is soon free
 
 
 class StopHub(Protocol):
@@ -61,21 +68,47 @@ class Desk:
     inspect: Callable[[Inspect], HubStatus]
     stop: StopHub
     log: Logger
+    connections: int = 0
 
 
 async def serve_control(desk: Desk, stream: trio.SocketStream) -> None:
-    """Serve one client until it closes, breaks the protocol's frame (a line too long), or takes no bytes."""
+    """Serve one client until it closes, breaks the protocol's frame (a line too long), says or takes nothing for too
+    long, or is one too many."""
     if peer_credentials(stream.socket).uid != os.getuid():
         return
-    desk.router.enter()
     try:
-        buffer = bytearray()
-        while (line := await _line(stream, buffer)) is not None:
-            await _answer(desk, stream, line)
+        if desk.connections >= CONNECTIONS:
+            text = f"{CONNECTIONS} commands are connected, which is the limit."
+            await _say(stream, error_frame(None, Refused(Code.HUB_FULL, text, retry_after_ms=BACK_IN_MS)))
+            return
+        desk.connections += 1
+        try:
+            await _serve(desk, stream)
+        finally:
+            desk.connections -= 1
     except* (trio.BrokenResourceError, trio.TooSlowError):  # in a group, if a tail met it
         pass
-    finally:
-        desk.router.leave()
+
+
+async def _serve(desk: Desk, stream: trio.SocketStream) -> None:
+    buffer = bytearray()
+    allowed_s = FIRST_LINE_S
+    while (line := await _next_line(stream, buffer, allowed_s)) is not None:
+        desk.router.enter()
+        try:
+            await trio.lowlevel.checkpoint()  # who waits for activity sees it, however short the request is
+            await _answer(desk, stream, line)
+        finally:
+            desk.router.leave()
+        allowed_s = NEXT_LINE_S
+
+
+async def _next_line(stream: trio.SocketStream, buffer: bytearray, allowed_s: float) -> bytes | None:
+    """The next line, however it is cut into pieces, within that time; else the client is told, and it is the end."""
+    with trio.move_on_after(allowed_s):
+        return await _line(stream, buffer)
+    await _say(stream, error_frame(None, BadFrame(f"no whole line within {allowed_s:g} s")))
+    return None
 
 
 async def _line(stream: trio.SocketStream, buffer: bytearray) -> bytes | None:

@@ -150,6 +150,7 @@ class Hub:
                 epoch=router.state.epoch,
                 badges_of=partial(views.badge_document, router.state),
                 task_of=partial(views.task_document, router.state),
+                questions_in=partial(views.questions_in, router.state),
                 name_of=router.state.name_of,
                 on_trouble=self._trouble,
             )

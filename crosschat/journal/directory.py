@@ -1,8 +1,12 @@
 """The data directory: ours, private, of a format that this program reads; or refused, untouched.
 
-Invariant: `FORMAT` is durable before anything else of ours is in the directory, so a directory that
-has messages or a log but no `FORMAT` was written by something else. Every check comes before the
-first change.
+Invariant: `FORMAT` is durable before anything else of ours but the lock is in the directory, so a
+directory that has messages or a log but no `FORMAT` was written by something else. One without
+`FORMAT` that holds any name that is not ours is somebody's directory, named by mistake. Every check
+comes before the first change.
+
+An npm CrossChat 2.0.x hub keeps no lock that we could try. It is known by its `dashboard.lock`, which
+has the keys `pid` and `version`; while that process lives, the directory is refused.
 
 A crash while the directory is made leaves it without `FORMAT`, or with `FORMAT` and some
 subdirectories missing; the next start completes either.
@@ -15,6 +19,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from crosschat import processes
 from crosschat.errors import DataDirectoryError
 from crosschat.journal.files import (
     DIRECTORY_MODE,
@@ -34,7 +39,16 @@ if TYPE_CHECKING:
 DIRECTORIES: Final = (
     "log", "messages", "messages/threads", "messages/badges", "messages/tasks", "index",
 )  # fmt: skip
+# What a hub, its starter or an installer makes in the directory itself.
+NAMES: Final = frozenset(
+    {
+        "FORMAT", "hub.lock", "dashboard.lock", "run", "log", "logs", "messages", "index", "damaged", "audit", "hooks",
+        "instances.json", "settings.json",
+    }
+)  # fmt: skip
 _FORMAT_BYTES: Final = 4096
+_NOTE_BYTES: Final = 64 * 1024
+_PIDS: Final = range(1, 1 << 31)
 
 
 def open_directory(home: Path, files: Files) -> tuple[str, ...]:
@@ -108,6 +122,7 @@ def _check(home: Path, files: Files) -> bool:
     for name in ("FORMAT", *DIRECTORIES):
         if exists(files, home / name) and stat.S_ISLNK(files.lstat(home / name).st_mode):
             raise DataDirectoryError(f"{home / name} is a symbolic link. Put the real file or directory in its place.")
+    _refuse_beside_an_npm_hub(home, files)
     if exists(files, home / "FORMAT"):
         check_format(home, files)
         return False
@@ -121,7 +136,38 @@ def _check(home: Path, files: Files) -> bool:
             f"{home} holds messages of another product or version, which this one cannot import "
             "yet. Move the directory away, or set CROSSCHAT_HOME to another one."
         )
+    foreign = sorted(name for name in files.listdir(home) if not _is_ours(name))
+    if foreign:
+        raise DataDirectoryError(
+            f"{home} is no data directory of CrossChat: it holds {foreign[0]!r}, which is not ours. For CROSSCHAT_HOME "
+            "choose an empty or new directory."
+        )
     return True
+
+
+def _is_ours(name: str) -> bool:
+    """One of our names, or what `write_atomically` left of one."""
+    return name in NAMES or (name.startswith(".") and name.endswith(".new") and name[1:-4] in NAMES)
+
+
+def _refuse_beside_an_npm_hub(home: Path, files: Files) -> None:
+    path = home / "dashboard.lock"
+    try:
+        found = files.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _NOTE_BYTES:
+            return
+        note = json.loads(read_whole(files, path, _NOTE_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return
+    if not isinstance(note, dict) or not {"pid", "version"} <= note.keys():
+        return
+    pid = note["pid"]
+    if type(pid) is not int or pid not in _PIDS or pid == os.getpid() or processes.find(pid) is None:
+        return
+    raise DataDirectoryError(
+        f"A hub of the npm CrossChat runs on {home}, with pid {pid}. Stop it first: `kill {pid}`. If that process is "
+        f"something else, delete {path}."
+    )
 
 
 def _has_files(path: Path, files: Files) -> bool:

@@ -20,6 +20,7 @@ from crosschat.model import ID_PATTERN
 
 DIRECTORIES: Final = ("threads", "badges", "tasks")
 _OURS: Final = re.compile(rf"general\.jsonl|threads/{ID_PATTERN}\.jsonl|(badges|tasks)/{ID_PATTERN}\.json")
+LAYOUT: Final = 2  # what the files contain; a note about another layout has them all made anew
 _NOTE_BYTES: Final = 1 << 28
 
 
@@ -80,7 +81,7 @@ class Manifest:
 
     def save(self) -> None:
         """Bring the note up to date. Raises OSError."""
-        note = {"seq": self.seq, "epoch": self.epoch, "files": self.sizes}
+        note = {"layout": LAYOUT, "seq": self.seq, "epoch": self.epoch, "files": self.sizes}
         self._replace(self.note, json.dumps(note, separators=(",", ":")).encode() + b"\n")
         self.unsaved = 0
 
@@ -89,7 +90,8 @@ class Manifest:
             note = json.loads(read_whole(self.files, self.note, _NOTE_BYTES))
             seq, sizes = note["seq"], note["files"]
             numbers = [seq, *sizes.values()]
-            if note["epoch"] == self.epoch and all(type(n) is int and n >= 0 for n in numbers):
+            ours = (note["layout"], note["epoch"]) == (LAYOUT, self.epoch)
+            if ours and all(type(n) is int and n >= 0 for n in numbers):
                 return seq, {path: size for path, size in sizes.items() if _is_ours(path)}
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass

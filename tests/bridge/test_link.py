@@ -384,3 +384,43 @@ async def test_a_hub_that_does_not_come_back_leaves_no_doubt_about_the_doubt(
     hub.listening = True
     send(session, nursery)
     assert (await (await hub.join()).next(wire.Send)).cid == first.cid
+
+
+async def read_unread(session: Session, replies: list[tools.Reply]) -> None:
+    replies.append(await tools.answer(session, "get_messages", {"unreadOnly": True, "limit": 2}, Caller().call()))
+
+
+async def test_a_page_that_the_mark_before_it_missed_repeats_nothing(
+    autojump_clock: MockClock, hub: FakeHub, session: Session
+) -> None:
+    peer = await hub.join()
+    await peer.send(batch(item(1), item(2), item(3)))
+    await wait_all_tasks_blocked()
+    session.inbox.offer("shown", 2)
+    replies: list[tools.Reply] = []
+    async with trio.open_nursery() as calling:
+        calling.start_soon(read_unread, session, replies)
+        assert await peer.next(wire.Mark) == wire.Mark(upto=2)
+        for items in ((item(1), item(2)), (item(1), item(2)), (item(2), item(3))):
+            read = await peer.next(wire.Read)
+            await peer.send(wire.Page(id=read.id, items=items, confirm=wire.Confirm(upto=3)))
+    assert "text 3" in replies[0].text
+    assert "text 2" not in replies[0].text
+
+
+async def test_a_mark_that_never_counts_does_not_hold_a_read_for_long(
+    autojump_clock: MockClock, hub: FakeHub, session: Session
+) -> None:
+    peer = await hub.join()
+    await peer.send(batch(item(1), item(2)))
+    await wait_all_tasks_blocked()
+    session.inbox.offer("shown", 2)
+    replies: list[tools.Reply] = []
+    async with trio.open_nursery() as calling:
+        calling.start_soon(read_unread, session, replies)
+        await peer.next(wire.Mark)
+        while not replies:
+            with trio.move_on_after(1):
+                read = await peer.next(wire.Read)
+                await peer.send(wire.Page(id=read.id, items=(item(1), item(2))))
+    assert replies[0].text == '{"messages":[],"count":0}'

@@ -369,3 +369,24 @@ async def test_a_server_that_a_newer_one_replaced_ends_its_wait_and_stays_quiet(
     assert hub.dials == 1
     nursery.start_soon(tools.answer, session, "list_peers", {}, Caller().call())
     await (await hub.join(welcome())).next(wire.Peers)
+
+
+async def test_a_page_that_the_hub_refuses_is_an_answer_and_no_crash(
+    autojump_clock: MockClock, hub: FakeHub, nursery: trio.Nursery
+) -> None:
+    session = session_with(hub, Inbox(items_max=1))
+    nursery.start_soon(session.link.run)
+    peer = await hub.join()
+    await peer.send(batch(item(1), item(2)))
+    await wait_all_tasks_blocked()
+    replies: list[tools.Reply] = []
+
+    async def wait_once() -> None:
+        replies.append(await tools.answer(session, "wait_for_messages", {}, Caller().call()))
+
+    nursery.start_soon(wait_once)
+    read = await peer.next(wire.Read)
+    await peer.send(wire.Error(id=read.id, code=Code.RATE_LIMITED, message="Too many"))
+    await wait_all_tasks_blocked()
+    assert replies == [tools.Reply("Too many.", failed=True)]
+    assert not session.waiting.pending

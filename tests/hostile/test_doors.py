@@ -253,19 +253,21 @@ async def test_a_peer_that_asks_much_and_reads_nothing_is_closed_and_nobody_wait
 
 @pytest.mark.slow
 async def test_connections_that_stay_silent_are_ended(hub: HubProcess) -> None:
-    """They have the five seconds of the hello, once for the upgrade and once after it."""
-    silent = {name: AGENTS[name] for name in ("nothing", "half an upgrade")} | {"upgraded": said()}
-    streams = {name: await trio.open_unix_socket(str(hub.home.agents_socket)) for name in silent}
-    for name, stream in streams.items():
-        if silent[name]:
-            await stream.send_all(silent[name])
+    """They have the five seconds of the hello, at the agents' door once for the upgrade and once after it."""
+    agents, control = str(hub.home.agents_socket), str(hub.home.control_socket)
+    silent = [(agents, AGENTS[name]) for name in ("nothing", "half an upgrade")] + [(agents, said())]
+    silent += [(control, CONTROL[name]) for name in ("nothing", "half a line")]
+    streams = []
+    for path, data in silent:
+        streams.append(await trio.open_unix_socket(path))
+        if data:
+            await streams[-1].send_all(data)
     with trio.fail_after(15):
-        for name, stream in streams.items():
+        for stream in streams:
             with suppress(trio.BrokenResourceError):
                 while await stream.receive_some():
                     pass
             await stream.aclose()
-            assert name
 
 
 @pytest.mark.slow

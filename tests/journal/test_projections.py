@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +12,20 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from crosschat.core import views
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
 from crosschat.journal.format import encode
-from crosschat.journal.projections import project
-from crosschat.journal.store import Log, open_directory
+from crosschat.journal.projections import DOCUMENTS, project
+from crosschat.journal.store import Gap, Log, open_directory
 from crosschat.journal.writer import Committed
-from crosschat.model import AnyRecord, Badge, Flag, JsonObject, Reply
+from crosschat.model import AnyRecord, Badge, Claim, Flag, JsonObject, Message, Release, Reply, Resolve
+from tests.hub.rig import Middle
 from tests.journal.faulty import Fault, FaultyFiles
 from tests.journal.records import message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 def story(first: int) -> list[AnyRecord]:
@@ -55,7 +58,7 @@ class Room:
         await project(
             self.feed, home=self.home, files=self.files, epoch=epoch,
             badges_of=lambda target: {"version": self.version, "of": target},
-            task_of=lambda target: {"task": target}, name_of={"a1": "ann"}.get,
+            task_of=lambda target: {"task": target}, questions_in=lambda _: (), name_of={"a1": "ann"}.get,
             on_trouble=self.trouble.append,
         )  # fmt: skip
 
@@ -146,7 +149,7 @@ async def test_a_cancel_writes_what_is_in_the_feed_and_the_next_start_goes_on(
 SPOILED = [
     "delete general", "delete thread", "delete all", "cut general", "cut thread by one byte",
     "longer general", "delete note", "garbage note", "foreign epoch", "stale note", "extra thread",
-    "delete badge", "empty task",
+    "delete badge", "empty task", "note about another layout",
 ]  # fmt: skip
 
 
@@ -179,7 +182,10 @@ async def test_spoiled_files_are_made_anew(room: Room, autojump_clock: MockClock
         case "delete note":
             note.unlink()
         case "garbage note":
-            note.write_bytes(b'{"seq":3,"epoch":"e","files":[]}')
+            note.write_bytes(b'{"layout":2,"seq":3,"epoch":"e","files":[]}')
+        case "note about another layout":
+            note.write_bytes(note.read_bytes().replace(b'"layout":2', b'"layout":1'))
+            (messages / "tasks" / "m1.json").write_bytes(b"x" * len(good["tasks/m1.json"]))
         case "foreign epoch":
             epoch = "other"
         case "stale note":
@@ -255,3 +261,144 @@ async def test_a_long_history_is_written_in_bounded_rounds(room: Room, autojump_
     room.feed = Feed(room.log)
     await room.until_settled()
     assert [line["seq"] for line in room.lines("general.jsonl")] == list(range(1, 3501))
+
+
+# The real state beside the feed
+
+
+@attrs.define(eq=False)
+class Hall:
+    """A state, its feed, and the files made of both."""
+
+    home: Path
+    middle: Middle = attrs.Factory(lambda: Middle("a1", "a2"))
+    trouble: list[Exception] = attrs.Factory(list)
+
+    def add(self, kind: type[AnyRecord], by: str = "a1", **fields: object) -> str:
+        """Commit a record, published like any other; returns its id."""
+        seq = self.middle.next_seq
+        record = kind(seq=seq, id=self.middle.state.message_id(seq), ts=0, by=by, **fields)  # type: ignore[arg-type]
+        self.middle.commit(record)
+        return record.id
+
+    def ask(self, text: str, root: str | None = None) -> str:
+        """A question to the person, in the channel or a thread."""
+        kind, thread = (Message, {}) if root is None else (Reply, {"root": root})
+        return self.add(kind, content=text, source="agent", mentions=("user",), **thread)
+
+    async def project(self) -> None:
+        state = self.middle.state
+        await project(
+            self.middle.feed, home=self.home, files=RealFiles(), epoch="e",
+            badges_of=partial(views.badge_document, state), task_of=partial(views.task_document, state),
+            questions_in=partial(views.questions_in, state), name_of=state.name_of, on_trouble=self.trouble.append,
+        )  # fmt: skip
+
+    async def settled(self) -> None:
+        """Run the task, over records that may all be there already, until it has caught up."""
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.project)
+                await trio.sleep(5)
+                nursery.cancel_scope.cancel()
+        assert not self.trouble
+
+    def documents(self, directory: str) -> dict[str, JsonObject]:
+        return {path.stem: json.loads(path.read_text()) for path in (self.home / "messages" / directory).iterdir()}
+
+    def question(self, message: str) -> object:
+        badges = self.documents("badges").get(message, {}).get("badges", [])
+        return [badge["value"] for badge in badges if badge["type"] == "question"]  # type: ignore[attr-defined]
+
+    def forget_memory(self) -> None:
+        """From here on the earlier records come from the log."""
+        self.middle.feed = self.middle.router.feed = Feed(self.middle.log)
+
+    def delete_all(self) -> None:
+        for path in (self.home / "messages").rglob("*.json*"):
+            path.unlink()
+
+
+@pytest.fixture
+def hall(tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> Hall:
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    open_directory(tmp_path / "data", RealFiles())
+    return Hall(tmp_path / "data")
+
+
+async def test_a_question_and_that_it_was_answered_are_in_the_badge_files(
+    hall: Hall, autojump_clock: MockClock
+) -> None:
+    first = hall.ask("may I?")
+    second = hall.ask("and this?", first)
+    other = hall.ask("something else")
+    await hall.settled()
+    assert [hall.question(one) for one in (first, second, other)] == [["true"], ["true"], ["true"]]
+    hall.add(Reply, by="a2", root=first, content="wait", source="agent")
+    hall.forget_memory()
+    await hall.settled()
+    assert [hall.question(one) for one in (first, second, other)] == [["true"], ["true"], ["true"]]
+    hall.add(Reply, by="user", root=first, content="yes", source="user")
+    third = hall.ask("once more?", first)
+    await hall.settled()  # of a later start: the questions themselves were written before
+    expected = [["answered"], ["answered"], ["true"], ["true"]]
+    assert [hall.question(one) for one in (first, second, other, third)] == expected
+    files = hall.documents("badges")
+    hall.delete_all()
+    await hall.settled()
+    assert hall.documents("badges") == files
+
+
+async def test_the_result_and_the_error_of_a_task_are_whole_in_its_file(hall: Hall, autojump_clock: MockClock) -> None:
+    long = "é\u2028" * 5000
+    tasks = [hall.add(Message, content="do it", source="agent") for _ in range(3)]
+    for task in tasks:
+        hall.add(Flag, target=task)
+        hall.add(Claim, by="a2", target=task, agent="a2", claim_epoch=1)
+    await hall.settled()
+    assert all("result" not in document for document in hall.documents("tasks").values())
+    hall.add(Resolve, by="a2", target=tasks[0], status="completed", result=long)
+    failed = hall.add(Resolve, by="a2", target=tasks[1], status="failed", result="", error=long)
+    hall.forget_memory()
+    await hall.settled()
+    done, broken, open_ = [hall.documents("tasks")[task] for task in tasks]
+    assert (done["status"], done["result"], "error" in done) == ("completed", long, False)
+    assert (broken["status"], broken["result"], broken["error"]) == ("failed", "", long)
+    assert (open_["status"], "result" in open_) == ("claimed", False)
+    assert all("outcome" not in document for document in (done, broken, open_))
+    files = hall.documents("tasks")
+    for path in (hall.home / "messages" / "tasks").iterdir():
+        path.unlink()
+    await hall.settled()
+    assert hall.documents("tasks") == files
+    hall.delete_all()
+    await hall.settled()
+    assert hall.documents("tasks") == files
+    hall.middle.log.lost.add(int(failed.removeprefix("m").partition("-")[0], 36))
+    hall.add(Release, target=tasks[0], reason="reopened")
+    hall.delete_all()
+    await hall.settled()
+    reopened, unknown, _ = [hall.documents("tasks")[task] for task in tasks]
+    assert (reopened["status"], "result" in reopened) == ("open", False)
+    assert (unknown["status"], "result" in unknown) == ("failed", False)  # its record is damaged
+
+
+async def test_many_results_are_read_and_written_some_at_a_time(hall: Hall, autojump_clock: MockClock) -> None:
+    tasks = [hall.add(Message, content="do it", source="agent") for _ in range(DOCUMENTS * 2 + 1)]
+    for task in tasks:
+        hall.add(Flag, target=task)
+        hall.add(Resolve, by="a2", target=task, status="completed", result=f"result of {task}")
+    hall.forget_memory()
+    asked: list[int] = []
+    get = hall.middle.log.read
+
+    def read(seqs: Iterable[int]) -> list[AnyRecord | Gap]:
+        asked.append(len(list(seqs)))
+        return get(seqs)
+
+    hall.middle.log.read = read  # type: ignore[method-assign]
+    await hall.settled()
+    assert {task: document["result"] for task, document in hall.documents("tasks").items()} == {
+        task: f"result of {task}" for task in tasks
+    }
+    assert max(asked) <= DOCUMENTS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
+import subprocess
+import sys
 import zlib
 from random import Random
 from typing import TYPE_CHECKING
@@ -13,6 +16,7 @@ import pytest
 
 from crosschat.errors import DataDirectoryError
 from crosschat.journal.check import check_log
+from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles
 from crosschat.journal.format import encode
 from crosschat.journal.store import Gap, Log, Recovery, open_directory
@@ -20,6 +24,7 @@ from crosschat.model import AnyRecord, Message
 from tests.journal.records import lines, message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FILES = RealFiles()
@@ -433,6 +438,89 @@ def test_a_directory_that_others_could_use_is_tightened_and_noted(tmp_path: Path
     assert any("0755" in note for note in open_directory(home, FILES))
     assert mode(home) == 0o700
     assert open_directory(home, FILES) == ()
+
+
+FOREIGN = [".ssh", "Documents", ".FORMAT", "FORMAT.new", ".notes.new", "log2", "\n"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_directory_with_anything_that_is_not_ours_is_refused_and_left_untouched(tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "run").mkdir()
+    assert f"it holds {name!r}" in refused(tmp_path)
+    assert "choose an empty or new directory" in refused(tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(DataDirectoryError, match="empty or new directory"):
+        check_directory(tmp_path, FILES)
+    assert tree(tmp_path) == before
+
+
+def test_with_its_format_a_directory_is_ours_whatever_else_is_in_it(home: Path) -> None:
+    (home / "notes.txt").write_text("mine")
+    home.chmod(0o755)
+    check_directory(home, FILES)
+    assert mode(home) == 0o755
+    assert any("0755" in note for note in open_directory(home, FILES))
+    assert (home / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_start_that_was_cut_short_left_is_completed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("hub.lock", ".FORMAT.new", "settings.json", ".dashboard.lock.new"):
+        (tmp_path / name).touch()
+    for name in ("run", "logs", "hooks", "index", "log", "messages"):
+        (tmp_path / name).mkdir()
+    check_directory(tmp_path, FILES)
+    open_directory(tmp_path, FILES)
+    assert mode(tmp_path) == 0o700
+    assert (tmp_path / "FORMAT").exists()
+
+
+@pytest.fixture
+def living() -> Iterator[int]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.kill()
+
+
+def npm_note(pid: object) -> str:
+    return json.dumps({"pid": pid, "port": 3000, "version": "2.0.7", "startedAt": "2026-01-01T00:00:00.000Z"})
+
+
+@pytest.mark.parametrize("has_format", [True, False])
+def test_a_directory_on_which_an_npm_hub_lives_is_refused_with_its_pid(
+    tmp_path: Path, living: int, has_format: bool
+) -> None:
+    data = tmp_path / "data"
+    if has_format:
+        open_directory(data, FILES)
+    else:
+        (data / "messages").mkdir(parents=True)
+        (data / "messages" / "general.jsonl").write_text("{}\n")
+    (data / "dashboard.lock").write_text(npm_note(living))
+    said = refused(data)
+    assert f"pid {living}" in said
+    assert "Stop it first" in said
+    with pytest.raises(DataDirectoryError, match="Stop it first"):
+        check_directory(data, FILES)
+
+
+def test_a_note_that_does_not_name_a_living_npm_hub_is_ignored(home: Path, living: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    ours = json.dumps({"hub_pid": living, "hub_version": "3"})
+    notes = [npm_note(ended.pid), npm_note(os.getpid()), npm_note(True), npm_note(-1), npm_note(0), npm_note(2**70)]
+    odd = [npm_note(str(living)), ours, f"[{living}]", f'{{"pid":{living}}}', "", "{", "[" * 60_000, " " * 70_000]
+    for text in [*notes, *odd]:
+        (home / "dashboard.lock").write_text(text)
+        open_directory(home, FILES)
+    (home / "dashboard.lock").write_bytes(b"\xff")
+    open_directory(home, FILES)
+    (home / "dashboard.lock").unlink()
+    (home / "elsewhere").write_text(npm_note(living))
+    (home / "dashboard.lock").symlink_to(home / "elsewhere")
+    open_directory(home, FILES)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")

@@ -225,6 +225,78 @@ def test_a_directory_of_another_format_is_refused_with_the_remedy_and_left_untou
     assert contents(root) == before
 
 
+@pytest.mark.parametrize("content", [["notes.txt"], ["src", "README.md"], [".bashrc"]])
+def test_a_directory_with_other_things_in_it_is_refused_and_left_as_it_was(place: Path, content: list[str]) -> None:
+    root = place / "project"
+    root.mkdir(mode=0o755)
+    root.chmod(0o755)
+    for name in content:
+        (root / name).write_text("mine")
+    before = contents(root)
+    with HubProcess(root) as hub:
+        said = str(hub.ready()["error"])
+    assert "empty or new directory" in said
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("with_format", [False, True])
+def test_a_directory_that_a_running_npm_hub_uses_is_refused_and_one_it_left_is_not(
+    place: Path, with_format: bool
+) -> None:
+    root = place / "home"
+    root.mkdir(mode=0o700)
+    if with_format:
+        (root / "FORMAT").write_text('{"format":1,"min_reader":1}')
+    note = root / "dashboard.lock"
+    note.write_text(json.dumps({"pid": os.getpid(), "port": 3000, "version": "2.0.3"}))
+    before = contents(root)
+    with HubProcess(root) as hub:
+        assert f"npm CrossChat runs on {root}, with pid {os.getpid()}" in str(hub.ready()["error"])
+    assert contents(root) == before
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    note.write_text(json.dumps({"pid": int(gone.stdout), "port": 3000, "version": "2.0.3"}))
+    with HubProcess(root) as hub:
+        hub.started()
+
+
+# --- the documented files
+
+
+async def test_questions_results_and_errors_are_in_the_documented_files_also_when_those_are_made_anew(
+    place: Path, nursery: trio.Nursery
+) -> None:
+    root = place / "home"
+    messages = root / "messages"
+    with HubProcess(root, "--stay") as hub, Program(root / "run" / "agents.sock") as one:
+        with Program(hub.started().home.agents_socket) as two:
+            ada, bob = await join(nursery, one.connect()), await join(nursery, two.connect())
+            question = await ada.post("@user may we?")
+            task = await ada.post("do this")
+            await ada.ask(wire.FlagTask(id="f", cid="f", message=task.message), wire.Done)
+            await bob.ask(wire.ClaimTask(id="c", cid="c", message=task.message), wire.Done)
+            done = wire.ResolveTask(
+                id="d", cid="d", message=task.message, status="failed", result="as far as it went", error="no more"
+            )
+            await bob.ask(done, wire.Done)
+            nursery.cancel_scope.cancel()
+        assert hub.stop() == 0
+
+    def documents() -> tuple[dict[str, object], dict[str, object]]:
+        task_file = json.loads((messages / "tasks" / f"{task.message}.json").read_text())
+        return task_file, json.loads((messages / "badges" / f"{question.message}.json").read_text())
+
+    before = documents()
+    found, asked = before
+    assert (found["status"], found["result"], found["error"]) == ("failed", "as far as it went", "no more")
+    assert asked["badges"] == [{"type": "question", "value": "true"}]
+    for path in messages.rglob("*.json*"):
+        path.unlink()
+    with HubProcess(root, "--stay") as hub:
+        hub.started()
+        assert hub.stop() == 0
+    assert documents() == before
+
+
 # --- its place is taken
 
 
@@ -282,10 +354,10 @@ async def test_stale_sockets_and_notes_of_a_killed_hub_are_in_nobody_s_way(place
 async def test_a_hub_that_is_not_needed_ends_by_itself_and_takes_its_sockets_with_it(place: Path) -> None:
     with HubProcess(place / "home", "--idle-stop-s", "0.3") as hub:
         home = hub.started().home
-        async with Control(home.control_socket) as control:
-            await control.ask(wire.Inspect(id="i"), wire.HubStatus)
+        async with await trio.open_unix_socket(str(home.control_socket)) as follower:
+            await follower.send_all(wire.encode_control(wire.Tail(id="t")) + b"\n")
             with pytest.raises(subprocess.TimeoutExpired):
-                hub.wait(1.0)  # somebody is there
+                hub.wait(1.0)  # somebody follows
         assert hub.wait(10) == 0
     assert list(home.run.iterdir()) == []
     assert not home.dashboard_lock.exists()
