@@ -216,7 +216,8 @@ class Read:
     """A page of the channel, or of `thread`, or of what is `unread`, or of messages with `badge`, or one `message`.
 
     Newest `limit` items, oldest first, unless `before` or `after` (message ids) say from where. `badge` is
-    `type` or `type:value`. `offset` continues the text of a single `message`.
+    `type` or `type:value`. `offset` continues the text of a single `message`. A `mark` that was sent before counts in
+    the answer.
     """
 
     type: ClassVar = "read"

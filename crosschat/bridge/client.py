@@ -38,7 +38,6 @@ LONGEST_PAUSE_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 30.0
 ASKED_PAUSE_S: Final = 0.5
 REQUESTS_PENDING: Final = 64
-MARK_PAUSES_S: Final = (0.005, 0.02, 0.1, 0.4)  # while a mark is on its way into the log
 
 
 class Connection(Protocol):
@@ -130,21 +129,11 @@ class Link:
                 return cast("Result", answer)
 
     async def read(self, frame: wire.Read, *, deadline: float = math.inf) -> wire.Page:
-        """`request` for a page. One of unread items has none that was confirmed already: the hub does not hold a read
-        back until the mark before it counts. Raises Refused as `request`."""
-        pauses = iter(MARK_PAUSES_S)
-        while True:
-            page = await self.request(frame, deadline=deadline)
-            if not isinstance(page, wire.Page):
-                raise Refused(Code.INTERNAL, f"The hub answered {frame.type} with {page.type}")
-            if not frame.unread:
-                return page
-            items = tuple(self.inbox.unconfirmed(page.items))
-            pause_s = None if items or not page.items else next(pauses, None)
-            if pause_s is None:
-                return attrs.evolve(page, items=items)
-            await trio.sleep(pause_s)
-            frame = attrs.evolve(frame, id=self.new_id())
+        """`request` for a page. Raises Refused as it does."""
+        page = await self.request(frame, deadline=deadline)
+        if not isinstance(page, wire.Page):
+            raise Refused(Code.INTERNAL, f"The hub answered {frame.type} with {page.type}")
+        return page
 
     def post(self, mark: wire.Mark) -> None:
         """Send without an answer, before any later request. While the hub is away the inbox remembers it instead."""

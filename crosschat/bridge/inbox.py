@@ -64,10 +64,6 @@ class Inbox:
     def unread(self) -> Sequence[Item]:
         return [item for item, _ in self._items]
 
-    def unconfirmed(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Those of the hub's unread items that are so for us too: a mark may be on its way to it."""
-        return [item for item in items if item.seq > self.cursor and item.seq not in self._singles]
-
     @property
     def unseen(self) -> Sequence[Item]:
         """What is unread and not in the result of a call either, as far as it is kept here."""

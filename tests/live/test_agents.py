@@ -86,6 +86,16 @@ async def test_a_cursor_of_another_epoch_or_of_no_record_is_answered_with_a_noti
     nursery.cancel_scope.cancel()
 
 
+async def test_a_mark_counts_in_a_read_that_follows_it_at_once(programs: Programs, nursery: trio.Nursery) -> None:
+    ada, bob = [await join(nursery, program.connect()) for program in programs[:2]]
+    for number in range(20):
+        sent = await ada.post(f"number {number}")
+        await bob.send(wire.Mark(upto=sent.seq))
+        page = await bob.ask(wire.Read(id=f"r{number}", unread=True), wire.Page)
+        assert page.items == ()
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_log_that_was_replaced_and_grew_again_is_known_by_what_the_agent_has_seen(
     programs: Programs, nursery: trio.Nursery
 ) -> None:

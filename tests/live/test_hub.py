@@ -126,7 +126,9 @@ async def test_the_documented_files_appear_beside_the_log(running_hub: HubProces
         await ada.ask(badge, wire.Done)
         task = messages / "tasks" / f"{sent.message}.json"
         badges = messages / "badges" / f"{sent.message}.json"
-        await eventually(lambda: task.exists() and badges.exists() and b"project" in badges.read_bytes())
+        written = (task, badges, messages / "general.jsonl", messages / "threads" / f"{sent.message}.jsonl")
+        await eventually(lambda: all(path.exists() and path.stat().st_size for path in written))
+        await eventually(lambda: b"project" in badges.read_bytes())
         assert json.loads(task.read_text())["status"] == "open"
         channel = [json.loads(line) for line in (messages / "general.jsonl").read_text().splitlines()]
         assert [line["content"] for line in channel] == ["do this"]

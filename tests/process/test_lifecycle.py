@@ -15,7 +15,10 @@ import pytest
 import trio
 
 from crosschat import lock, wire
+from crosschat.core.ids import make_id
 from crosschat.errors import Code
+from crosschat.journal.format import encode
+from crosschat.model import Reply
 from tests.live.rig import Client, Control, HubProcess, Program, eventually, inspect, join
 
 if TYPE_CHECKING:
@@ -295,6 +298,19 @@ async def test_questions_results_and_errors_are_in_the_documented_files_also_whe
         hub.started()
         assert hub.stop() == 0
     assert documents() == before
+
+    last = log_lines(root)[-1]
+    seq = int(str(last["seq"])) + 1
+    epoch = next(str(line["epoch"]) for line in log_lines(root) if line["kind"] == "epoch")
+    answer = Reply(
+        seq=seq, id=make_id("m", epoch, seq), ts=0, by="user", content="yes", source="user", root=question.message
+    )
+    with open(root / "log" / "000001.jsonl", "ab") as log:
+        log.write(encode(answer))
+    with HubProcess(root, "--stay") as hub:  # it goes on where the files end
+        hub.started()
+        assert hub.stop() == 0
+    assert documents() == (found, asked | {"badges": [{"type": "question", "value": "answered"}]})
 
 
 # --- its place is taken
