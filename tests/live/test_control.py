@@ -191,12 +191,14 @@ async def test_even_a_short_request_is_activity_for_the_idle_stop(caller: Caller
 async def test_another_user_is_not_heard(
     caller: Caller, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await caller.say(PEERS)
+    assert isinstance(await caller.hear(), wire.PeerList)  # one is there before
     monkeypatch.setattr(control, "peer_credentials", lambda _: PeerCredentials(pid=1, uid=os.getuid() + 1))
     caller.stream = caller.open()
     with suppress(trio.BrokenResourceError):
         await caller.say(PEERS)
         assert await caller.hear() is None
-    assert caller.desk.connections == 1  # the one that was there before
+    assert caller.desk.connections == 1
     monkeypatch.setattr(control, "peer_credentials", lambda _: PeerCredentials(pid=1, uid=os.getuid()))
     caller.stream = caller.open()
     await caller.say(PEERS)
