@@ -13,7 +13,7 @@ from crosschat.core import tasks
 from crosschat.core.addressing import Mentions, audience_of, find_mentions, refuse_unknown
 from crosschat.core.ids import make_id
 from crosschat.core.ledger import Audience, Entry
-from crosschat.core.state import SEVERAL_VALUES
+from crosschat.core.state import with_badge
 from crosschat.errors import Code, Refused
 from crosschat.limits import BADGES, CONTENT_BYTES, METADATA_BYTES, METADATA_DEPTH, PATH_CHARS, SHORT_TEXT_CHARS
 from crosschat.model import (
@@ -37,6 +37,7 @@ from crosschat.model import (
 )
 from crosschat.wire import (
     AddBadge,
+    BadgeView,
     ClaimTask,
     ClearChannel,
     FlagTask,
@@ -339,7 +340,8 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
         )
     if frame.badge_type == "git-commit" and not _COMMIT.fullmatch(frame.value):
         raise Refused(Code.INVALID, "A git-commit badge is 7 to 40 hexadecimal digits.", path="badgeValue")
-    if badges_full(state, entry.seq, frame.badge_type, frame.value):
+    badge = BadgeView(type=frame.badge_type, value=frame.value)
+    if len(with_badge(state.badges.get(entry.seq, ()), badge)) > BADGES:
         raise Refused(Code.CONFLICT, f"This message has {BADGES} badges, which is the most.", path="badgeType")
     return (
         Badge(
@@ -351,13 +353,6 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
             label=frame.label,
         ),
     )
-
-
-def badges_full(state: State, seq: int, kind: str, value: str) -> bool:
-    """Whether one more badge would be too many; one that replaces another never is."""
-    badges = state.badges.get(seq, ())
-    replaces = any(old.type == kind and (kind not in SEVERAL_VALUES or old.value == value) for old in badges)
-    return len(badges) >= BADGES and not replaces
 
 
 def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:

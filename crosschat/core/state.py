@@ -232,8 +232,7 @@ class State:
             thread.drawn_in.update(record.mentions)
 
     def _add_badge(self, seq: int, badge: BadgeView) -> None:
-        kept = [old for old in self.badges.get(seq, ()) if not _replaces(badge, old)]
-        self.badges[seq] = (*kept, badge)
+        self.badges[seq] = with_badge(self.badges.get(seq, ()), badge)
 
     def _answer_questions(self, root: int) -> None:
         """The person replied: the questions asked of it in that thread are answered."""
@@ -304,10 +303,10 @@ class State:
             self.clears.pop()
 
 
-def _replaces(new: BadgeView, old: BadgeView) -> bool:
-    if new.type in SEVERAL_VALUES:
-        return (new.type, new.value) == (old.type, old.value)
-    return new.type == old.type
+def with_badge(badges: tuple[BadgeView, ...], new: BadgeView) -> tuple[BadgeView, ...]:
+    """The badges of a message with one more, which takes the place of the one of its type, or of its type and value."""
+    kept = [old for old in badges if old.type != new.type or (new.type in SEVERAL_VALUES and old.value != new.value)]
+    return (*kept, new)
 
 
 def _advanced(task: Task, record: About) -> Task:
