@@ -45,35 +45,21 @@ nothing; with other content it is a `conflict`. An answer that changes something
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable
-from math import isinf
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, NoReturn, TypeAlias, cast, get_args, get_origin
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast
 
 import attrs
-from cattrs import BaseConverter, BaseValidationError, Converter, ForbiddenExtraKeysError, transform_error
-from cattrs.cols import homogenous_tuple_structure_factory
-from cattrs.strategies import configure_tagged_union
 
 from crosschat import model
-from crosschat.errors import Code, Refused
-from crosschat.limits import FRAME_BYTES, HUB_FRAME_BYTES, HUB_JSON_DEPTH, JSON_DEPTH, PAGE_ITEMS
+from crosschat.codec import FROM_CLIENT, FROM_HUB, BadFrame, Codec, parse
+from crosschat.errors import Code
+from crosschat.limits import PAGE_ITEMS
 from crosschat.model import Importance, JsonObject, Outcome, Source, Status, TaskFilter, TaskStatus
 
 if TYPE_CHECKING:
-    from types import UnionType
+    from collections.abc import Iterable
 
 PROTOCOL: Final = 1
 PROTOCOLS_SERVED: Final = (1,)
-UNKNOWN_FIELDS_SHOWN: Final = 5
-
-
-class BadFrame(Refused):
-    """The bytes are not a frame of this protocol; `path` says where. Costs only its sender."""
-
-    def __init__(self, message: str, *, path: str | None = None, code: Code = Code.BAD_FRAME) -> None:
-        super().__init__(code, message, path=path)
 
 
 # --- what agents see of the log -------------------------------------------------------------------------------
@@ -524,195 +510,26 @@ HubFrame: TypeAlias = (
     Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Cleared | Error | Bye
 )
 Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
-AnyFrame: TypeAlias = AgentFrame | ControlFrame | HubFrame
 
 
 # --- decoding and encoding ---------------------------------------------------------------------------------------
 
-_TAG_OF: Final[dict[UnionType, str]] = {AgentFrame: "type", ControlFrame: "op", HubFrame: "type"}
-Hook: TypeAlias = Callable[[object, object], object]
-
-
-def _exactly(kind: type) -> Hook:
-    def check(value: object, _: object) -> object:
-        if type(value) is not kind:
-            raise TypeError(f"expected {_JSON_NAMES[kind]}, got {_JSON_NAMES.get(type(value), 'null')}")
-        return value
-
-    return check
-
-
-_JSON_NAMES: Final[dict[type, str]] = {
-    str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", list: "a list",
-}  # fmt: skip
-
-
-def _number(value: object, _: object) -> object:
-    if type(value) is float or type(value) is int:
-        return float(value)
-    raise TypeError(f"expected a number, got {_JSON_NAMES.get(type(value), 'null')}")
-
-
-def _code(value: object, _: object) -> object:
-    if type(value) is not str:
-        raise TypeError(f"expected a string, got {_JSON_NAMES.get(type(value), 'null')}")
-    return Code(value)
-
-
-def _is_literal(kind: object) -> bool:
-    origin: object = get_origin(kind)
-    return origin is Literal
-
-
-def _one_of(kind: object) -> Hook:
-    allowed = get_args(kind)
-
-    def check(value: object, _: object) -> object:
-        if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}, got {str(value)[:40]!r}")
-        return value
-
-    return check
-
-
-def _is_tuple(kind: object) -> bool:
-    origin: object = get_origin(kind)
-    return origin is tuple
-
-
-def _list_for_tuple(kind: type, converter: BaseConverter) -> Hook:
-    structure = homogenous_tuple_structure_factory(kind, converter)
-    is_list = _exactly(list)
-
-    def check(value: object, target: object) -> object:
-        return structure(is_list(value, target), target)
-
-    return check
-
-
-def _tag_value(frame: type) -> str:
-    return str(vars(frame)["type"])
-
-
-def _strict_converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, omit_if_default=True)
-    for kind in (str, int, bool):
-        converter.register_structure_hook(kind, _exactly(kind))
-    converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(Code, _code)
-    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
-    converter.register_structure_hook_func(lambda kind: kind == JsonObject, _exactly(dict))
-    converter.register_structure_hook_factory(_is_tuple, _list_for_tuple)
-    converter.register_structure_hook_factory(_is_literal, _one_of)
-    for union, tag in _TAG_OF.items():
-        configure_tagged_union(union, converter, tag_generator=_tag_value, tag_name=tag)
-    return converter
-
-
-def _object_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise BadFrame(f"the field {twice[:64]!r} is there twice")
-    return found
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise BadFrame(f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if isinf(number):
-        raise BadFrame(f"the number {text[:32]} is too large")
-    return number
-
-
-@attrs.frozen
-class Bounds:
-    """What `parse` accepts. The hub's frames may be larger and deeper than any it accepts, because they carry what
-    clients sent inside views of it."""
-
-    size: int = FRAME_BYTES
-    depth: int = JSON_DEPTH
-
-
-FROM_CLIENT: Final = Bounds()
-FROM_HUB: Final = Bounds(HUB_FRAME_BYTES, HUB_JSON_DEPTH)
-
-
-def json_depth(value: object) -> int:
-    """How many lists and objects lie in each other; breadth first, so hostile depth costs no stack."""
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, list | dict)]:
-        depth += 1
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-def parse(data: bytes | str, bounds: Bounds = FROM_CLIENT) -> JsonObject:
-    """One JSON object, strictly: no duplicate fields, NaN, lone surrogates, excess depth or size. Raises BadFrame."""
-    try:
-        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if size > bounds.size:
-            raise BadFrame(f"a frame has at most {bounds.size} bytes, this one {size}", code=Code.TOO_LARGE)
-        text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, object_pairs_hook=_object_once, parse_constant=_no_constant, parse_float=_finite)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise BadFrame(f"more than {bounds.depth} levels") from None
-    except UnicodeEncodeError:
-        raise BadFrame("a string has half of a surrogate pair") from None
-    except UnicodeDecodeError as error:
-        raise BadFrame(f"not UTF-8 at byte {error.start}") from None
-    except ValueError as error:
-        raise BadFrame(f"not JSON: {error}") from None
-    if type(value) is not dict:
-        raise BadFrame("a frame is a JSON object")
-    if text.count("{") + text.count("[") > bounds.depth and json_depth(value) > bounds.depth:
-        raise BadFrame(f"more than {bounds.depth} levels")
-    return value
-
-
-def _decode(data: bytes | str, union: UnionType, bounds: Bounds) -> object:
-    value, tag = parse(data, bounds), _TAG_OF[union]
-    kind = value.get(tag)
-    if not isinstance(kind, str) or kind not in _KINDS[union]:
-        raise BadFrame(f"unknown {tag} {str(kind)[:64]!r}" if tag in value else f"no {tag!r} in the frame", path=tag)
-    try:
-        return _CONVERTER.structure(value, cast("type", union))
-    except (BaseValidationError, TypeError, ValueError, KeyError, AttributeError) as error:
-        cause, _, path = transform_error(error, "", _in_words)[0].rpartition(" @ ")
-        raise BadFrame(cause, path=path.lstrip(".") or None) from None
-
-
-def _in_words(error: BaseException, _: type | None) -> str:
-    match error:
-        case ForbiddenExtraKeysError():
-            names = sorted(str(name)[:64] for name in error.extra_fields)
-            return f"unknown field {', '.join(names[:UNKNOWN_FIELDS_SHOWN])}"
-        case KeyError():
-            return "this field is missing"
-        case AttributeError():
-            return "expected an object"
-        case _:
-            return str(error)[:200]
+_CODEC: Final = Codec({AgentFrame: "type", ControlFrame: "op", HubFrame: "type"})
 
 
 def decode_agent(data: bytes | str) -> AgentFrame:
     """A frame from the agents' door. Raises BadFrame."""
-    return cast("AgentFrame", _decode(data, AgentFrame, FROM_CLIENT))
+    return cast("AgentFrame", _CODEC.decode(data, AgentFrame, FROM_CLIENT))
 
 
 def decode_control(data: bytes | str) -> ControlFrame:
     """A request line from the control door. Raises BadFrame."""
-    return cast("ControlFrame", _decode(data, ControlFrame, FROM_CLIENT))
+    return cast("ControlFrame", _CODEC.decode(data, ControlFrame, FROM_CLIENT))
 
 
 def decode_hub(data: bytes | str) -> HubFrame:
     """A frame from the hub, for its clients. Raises BadFrame."""
-    return cast("HubFrame", _decode(data, HubFrame, FROM_HUB))
+    return cast("HubFrame", _CODEC.decode(data, HubFrame, FROM_HUB))
 
 
 def request_id(data: bytes | str) -> str | None:
@@ -726,35 +543,24 @@ def request_id(data: bytes | str) -> str | None:
 
 def to_json(value: object) -> bytes:
     """Compact UTF-8 JSON of any value of this module; fields at their default are left out."""
-    return json.dumps(_CONVERTER.unstructure(value), ensure_ascii=False, separators=(",", ":")).encode()
+    return _CODEC.to_json(value)
 
 
 def complete(value: object) -> JsonObject:
     """The fields of a view or frame for scripts, also those at their default: what is not there is null or empty."""
-    return cast("JsonObject", _COMPLETE.unstructure(value))
+    return _CODEC.complete(value)
 
 
 def encode(frame: AgentFrame | HubFrame) -> bytes:
     """A frame as it goes over the agents' door, or from the hub. Decoding it gives an equal frame."""
-    return _with_tag("type", frame)
+    return _CODEC.tagged("type", frame.type, frame)
 
 
 def encode_control(frame: ControlFrame) -> bytes:
     """A request for the control door, without the line end."""
-    return _with_tag("op", frame)
-
-
-def _with_tag(tag: str, frame: AnyFrame) -> bytes:
-    head = f'{{"{tag}":"{frame.type}"'.encode()
-    fields = to_json(frame)
-    return head + b"}" if fields == b"{}" else head + b"," + fields[1:]
+    return _CODEC.tagged("op", frame.type, frame)
 
 
 def encode_batch(from_seq: int, to_seq: int, items: Iterable[bytes]) -> bytes:
     """A `Batch` from items that were encoded before with `to_json`: each is encoded once for all its readers."""
     return b'{"type":"batch","from_seq":%d,"to_seq":%d,"items":[%b]}' % (from_seq, to_seq, b",".join(items))
-
-
-_KINDS: Final = {union: frozenset(map(_tag_value, get_args(union))) for union in _TAG_OF}
-_CONVERTER: Final = _strict_converter()
-_COMPLETE: Final = Converter()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 import attrs
 import trio
 
-from crosschat import wire
+from crosschat import codec, wire
 from crosschat.bridge.launch import HubUnavailable
 from crosschat.bridge.requests import Pending, Request, Result, encode, refusal
 from crosschat.errors import Code, Refused
@@ -194,7 +194,7 @@ class Link:
                 ended = end.attempt
             except OSError as error:
                 self.trouble = f"it cannot be reached: {error.strerror or error}"
-            except wire.BadFrame as error:
+            except codec.BadFrame as error:
                 self.trouble = f"it speaks another language: {error.message}"
             except (Closed, trio.TooSlowError):
                 pass
@@ -227,7 +227,7 @@ class Link:
                     self._joined(welcome)
                 case frame:
                     self._ended_by(frame)
-                    raise wire.BadFrame(f"the hub answered hello with {frame.type}")
+                    raise codec.BadFrame(f"the hub answered hello with {frame.type}")
 
     def _joined(self, welcome: wire.Welcome) -> None:
         mark = self.inbox.resume(welcome)

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from crosschat import wire
+from crosschat import codec, wire
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.errors import Code
 from crosschat.processes import peer_credentials
@@ -168,7 +168,7 @@ class Control:
         line = self._line(give_up_at)
         try:
             return wire.decode_hub(line)
-        except wire.BadFrame as error:
+        except codec.BadFrame as error:
             raise Failure(
                 f"the hub's answer makes no sense here ({error.message}): hub and command may be of different "
                 "versions; try `crosschat restart`",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict, assert_never
 
+from crosschat.codec import json_depth
 from crosschat.core import tasks
 from crosschat.core.addressing import Mentions, audience_of, find_mentions, refuse_unknown
 from crosschat.core.ids import make_id
@@ -46,7 +47,6 @@ from crosschat.wire import (
     ResolveTask,
     Send,
     SetStatus,
-    json_depth,
     to_json,
 )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import trio
 
+from crosschat.codec import BadFrame
 from crosschat.core import views
 from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import next_items
@@ -26,7 +27,6 @@ from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
 from crosschat.wire import (
-    BadFrame,
     ControlFrame,
     Done,
     HubFrame,

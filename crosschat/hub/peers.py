@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from crosschat import processes, websocket
+from crosschat.codec import BadFrame
 from crosschat.core import views
 from crosschat.core.handle import BeginEpoch, Effects, Receive
 from crosschat.core.identity import Join
@@ -35,7 +36,6 @@ from crosschat.wire import (
     PROTOCOL,
     PROTOCOLS_SERVED,
     AgentFrame,
-    BadFrame,
     Bye,
     Error,
     Hello,

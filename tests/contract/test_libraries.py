@@ -312,14 +312,14 @@ class Other:
 
 
 def test_it_coerces_what_it_should_refuse() -> None:
-    """So `wire` registers a strict hook for every plain type."""
+    """So `codec` registers a strict hook for every plain type."""
     converter = cattrs.Converter()
     assert converter.structure({"text": None, "number": "5"}, Plain) == Plain("None", 5)
     assert converter.structure({"text": 5, "number": True, "unknown": 1}, Plain) == Plain("5", 1)
 
 
 def test_a_bad_tag_is_a_bare_key_error_and_what_is_no_object_a_type_error() -> None:
-    """So `wire` looks at the tag itself, and one function turns every one of its errors into `BadFrame`."""
+    """So `codec` looks at the tag itself, and one function turns every one of its errors into `BadFrame`."""
     converter = cattrs.Converter()
     configure_tagged_union(Plain | Other, converter, tag_name="type")
     for broken in ({"type": "Nothing"}, {}):
@@ -330,7 +330,7 @@ def test_a_bad_tag_is_a_bare_key_error_and_what_is_no_object_a_type_error() -> N
 
 
 def test_the_hook_for_str_is_used_for_an_enumeration_of_strings() -> None:
-    """So `wire` has a hook for `Code`: an error's code would stay any text."""
+    """So `codec` has a hook for `Code`: an error's code would stay any text."""
     from crosschat.errors import Code
 
     converter = cattrs.Converter()

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio_websocket
 
-from crosschat import wire
+from crosschat import codec, wire
 from crosschat.errors import Code
 from tests.hostile.garbage import AGENTS, CONTROL, FOREIGN_IDS, HELLO, PAGE, REFUSED, encoded, frame, said, write
 from tests.live.rig import Client, Control, HubProcess, Program, eventually, inspect, join
@@ -132,8 +132,8 @@ async def test_a_bad_frame_of_an_agent_is_answered_with_a_typed_error_and_the_co
 def _has_readable_id(data: bytes) -> bool:
     """Whether it is JSON of the protocol, and only not a frame of it."""
     try:
-        return "id" in wire.parse(data)
-    except wire.BadFrame:
+        return "id" in codec.parse(data)
+    except codec.BadFrame:
         return False
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosschat import wire
+from crosschat import codec, wire
 from crosschat.errors import Code
 from crosschat.limits import FRAME_BYTES, JSON_DEPTH
 
@@ -22,8 +22,8 @@ DECODERS = [wire.decode_agent, wire.decode_control, wire.decode_hub]
 MESSAGE_CHARS = 1000  # an error has to fit its frame, whatever was sent
 
 
-def refused(decode: Decode, data: bytes | str) -> wire.BadFrame:
-    with pytest.raises(wire.BadFrame) as caught:
+def refused(decode: Decode, data: bytes | str) -> codec.BadFrame:
+    with pytest.raises(codec.BadFrame) as caught:
         decode(data)
     assert 0 < len(caught.value.message) <= MESSAGE_CHARS
     return caught.value
@@ -285,7 +285,7 @@ def only_bad_frame(data: bytes | str) -> None:
         message = ""
         try:
             decode(data)
-        except wire.BadFrame as error:
+        except codec.BadFrame as error:
             message = error.message
         assert len(message) <= MESSAGE_CHARS
     wire.request_id(data)
