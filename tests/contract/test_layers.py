@@ -20,6 +20,7 @@ PURE: Final = (
     "crosschat.core",
     "crosschat.codec",
     "crosschat.wire",
+    "crosschat.pagewire",
     "crosschat.model",
     "crosschat.errors",
     "crosschat.limits",
@@ -81,7 +82,12 @@ def test_the_rules_know_neither_disk_nor_sockets_nor_clients() -> None:
     above = ("crosschat.hub", "crosschat.bridge", "crosschat.cli", "crosschat.websocket", "crosschat.paths",
              "crosschat.processes", "crosschat.lock")  # fmt: skip
     assert wrong(("crosschat.core",), (*above, "crosschat.journal")) == []
-    assert wrong(("crosschat.wire", "crosschat.codec"), (*above, "crosschat.journal", "crosschat.core")) == []
+    assert (
+        wrong(
+            ("crosschat.wire", "crosschat.pagewire", "crosschat.codec"), (*above, "crosschat.journal", "crosschat.core")
+        )
+        == []
+    )
 
 
 def test_values_import_only_values() -> None:

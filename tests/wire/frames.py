@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin, get_type
 import attrs
 from hypothesis import strategies as st
 
-from crosschat import model, wire
+from crosschat import model, pagewire, wire
 from crosschat.errors import Code
 
 if TYPE_CHECKING:
@@ -53,4 +53,6 @@ def any_of(kind: object) -> SearchStrategy[object]:
 AGENT_FRAMES = [any_of(kind) for kind in get_args(wire.AgentFrame)]
 CONTROL_FRAMES = [any_of(kind) for kind in get_args(wire.ControlFrame)]
 HUB_FRAMES = [any_of(kind) for kind in get_args(wire.HubFrame)]
+PAGE_FRAMES = [any_of(kind) for kind in get_args(pagewire.PageFrame)]
+SCREEN_FRAMES = [any_of(kind) for kind in get_args(pagewire.ScreenFrame)]
 ITEMS = any_of(wire.Item)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosschat import wire
-from tests.wire.frames import AGENT_FRAMES, CONTROL_FRAMES, HUB_FRAMES, ITEMS
+from crosschat import pagewire, wire
+from tests.wire.frames import AGENT_FRAMES, CONTROL_FRAMES, HUB_FRAMES, ITEMS, PAGE_FRAMES, SCREEN_FRAMES
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -45,6 +45,22 @@ def test_every_frame_of_the_hub_is_read_back(frames: SearchStrategy[object], dat
     encoded = wire.encode(frame)
     assert wire.decode_hub(encoded) == frame
     assert b"\n" not in encoded
+
+
+@pytest.mark.parametrize("frames", PAGE_FRAMES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_every_frame_of_the_page_is_read_back(frames: SearchStrategy[object], data: st.DataObject) -> None:
+    frame = cast("pagewire.PageFrame", data.draw(frames))
+    assert pagewire.decode_page(pagewire.encode(frame)) == frame
+
+
+@pytest.mark.parametrize("frames", SCREEN_FRAMES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_every_frame_for_the_page_is_read_back(frames: SearchStrategy[object], data: st.DataObject) -> None:
+    frame = cast("pagewire.ScreenFrame", data.draw(frames))
+    assert pagewire.decode_screen(pagewire.encode(frame)) == frame
 
 
 @settings(deadline=None)

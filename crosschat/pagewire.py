@@ -1,0 +1,377 @@
+"""The protocol between the hub and the page in the browser: what the person sees, does and decides there.
+
+It travels over one WebSocket, `/stream` on the browser door, one JSON object a text message, decoded as strictly as
+`wire`, with the views of `wire`. The page acts as the person (`source` is `user`): it reads everything. Only a paired
+page gets a connection: a signed `POST /api/ticket` gives it a ticket for the upgrade.
+
+The page to the hub
+    open       first frame, within 5 s: which page this is, and where its deliveries go on; answered by `opened`
+    send, read, peers, flag, badge, release, pause, clear   as in `wire`, by the person
+    reassign   a claimed or open task goes to `agent`; answered by `done`
+    restore    takes the last `clear` back; answered by `done`
+    decide     a signed decision on a permission request; answered by `done` once it is on its way to the session
+    ask        the rules for which a session asks although its mode would not: `add` one or `remove` one
+    pair       accept or refuse another browser that wants to be paired
+    revoke     a paired browser is so no longer
+    search     messages with these words, newest first; answered by `page`
+    events     what happened: joins, leaves, starts, pairings, decisions; answered by `event_page`
+    project    add or remove a registered directory; answered by `done`
+    launch     start a session of Claude Code in a registered directory; answered by `launched`
+
+The hub to the page
+    opened     who the page is, and from where deliveries begin
+    batch, sent, page, peer_list, done, cleared, error, bye   as in `wire`; a batch has everything that readers may see
+    people     all agents as they are now; after each change, at most every 250 ms
+    permission         a request that waits for a decision; all of them after `opened`, then each new one
+    permission_over    it does not wait any more, and why
+    desk       the rules of the ask-list, and the paired browsers
+    pairing    another browser wants to be paired and needs a yes from here; with `over`, that has been settled
+    event      one thing that happened, as it happens
+    event_page, launched   answers
+    hub        the hub itself: version, disk, trouble, projects; after each change
+
+A decision is signed over the exact text `payload`: a JSON object {id, digest, hub_nonce, output}, where `digest` is
+SHA-256 over the nonce and the bytes the session's hook sent (`raw`, as UTF-8), and `output` is all that the hook will
+print. The signature is ECDSA P-256 with SHA-256, r and s raw, in base64url without padding, as WebCrypto makes it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Literal, TypeAlias, cast
+
+import attrs
+
+from crosschat.codec import FROM_CLIENT, FROM_HUB, Codec
+from crosschat.limits import PAGE_ITEMS
+from crosschat.wire import (
+    AddBadge,
+    Batch,
+    Bye,
+    ClearChannel,
+    Cleared,
+    DamageView,
+    Done,
+    Error,
+    FlagTask,
+    Page,
+    PauseAgent,
+    PeerList,
+    Peers,
+    PeerView,
+    Read,
+    ReleaseTask,
+    Send,
+    Sent,
+)
+
+# --- views -------------------------------------------------------------------------------------------------------
+
+Decided = Literal["decided", "answered_elsewhere", "expired", "gone"]
+EventKind = Literal[
+    "joined", "left", "hub_started", "hub_stopping", "paired", "pairing_refused", "revoked", "decided",
+    "answered_elsewhere", "alarm", "cleared", "restored", "launched", "paused", "resumed",
+]  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class PermissionView:
+    """A session asks for permission. `raw` is all that its hook was given, unchanged: what is shown comes from it.
+
+    `received_at` is when it reached the hub. `printing`: a session without a terminal, so nobody else can answer.
+    """
+
+    id: str
+    agent: str
+    name: str
+    cwd: str
+    raw: str
+    digest: str  # hex
+    hub_nonce: str  # hex
+    received_at: str
+    mode: str | None = None
+    printing: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class KeyView:
+    """A paired browser. `current`: the one that this is sent to."""
+
+    id: str
+    label: str
+    paired_at: str
+    last_seen_at: str | None = None
+    current: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class EventView:
+    """One line of the activity log. `text` is for people; `seq` orders the log of events, not the messages."""
+
+    seq: int
+    ts: str
+    kind: EventKind
+    text: str
+    agent: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProjectView:
+    """A registered directory. `agents` are the ids of the sessions that work in it or below it."""
+
+    id: str
+    path: str
+    name: str
+    exists: bool = True
+    automatic: bool = False  # registered because a session worked there
+    agents: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class UnjoinedView:
+    """A session of Claude Code that is not connected, and what to do about it."""
+
+    name: str
+    cwd: str
+    remedy: str
+    session: str | None = None
+    status: str | None = None
+
+
+# --- from the page -----------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Open:
+    """`epoch` and `after_seq` resume the deliveries; without them they begin with what comes next."""
+
+    type: ClassVar = "open"
+    id: str
+    protocol: int
+    version: str
+    epoch: str | None = None
+    after_seq: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ReassignTask:
+    type: ClassVar = "reassign"
+    id: str
+    cid: str
+    message: str
+    agent: str
+
+
+@attrs.frozen(kw_only=True)
+class Restore:
+    type: ClassVar = "restore"
+    id: str
+    cid: str
+
+
+@attrs.frozen(kw_only=True)
+class Decide:
+    """`request` is the id of the permission request; `signature` is over `payload`, see the module."""
+
+    type: ClassVar = "decide"
+    id: str
+    request: str
+    payload: str
+    signature: str
+
+
+@attrs.frozen(kw_only=True)
+class AskRule:
+    """A rule of Claude Code, such as `Bash(git push:*)`."""
+
+    type: ClassVar = "ask"
+    id: str
+    rule: str
+    change: Literal["add", "remove"] = "add"
+
+
+@attrs.frozen(kw_only=True)
+class AnswerPairing:
+    type: ClassVar = "pair"
+    id: str
+    pairing: str
+    accept: bool
+
+
+@attrs.frozen(kw_only=True)
+class RevokeKey:
+    type: ClassVar = "revoke"
+    id: str
+    key: str
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """`query` are words, `sender` a name or an id, `badge` is `type` or `type:value`; `since` and `until` are times,
+    `before` the id of the message where the page before this one ended."""
+
+    type: ClassVar = "search"
+    id: str
+    query: str = ""
+    sender: str | None = None
+    badge: str | None = None
+    since: str | None = None
+    until: str | None = None
+    before: str | None = None
+    limit: int = PAGE_ITEMS
+
+
+@attrs.frozen(kw_only=True)
+class Events:
+    """The newest, oldest first, or those before the one numbered `before`."""
+
+    type: ClassVar = "events"
+    id: str
+    before: int | None = None
+    limit: int = PAGE_ITEMS
+
+
+@attrs.frozen(kw_only=True)
+class ChangeProject:
+    """Add the directory `path`, or remove the project `project`."""
+
+    type: ClassVar = "project"
+    id: str
+    path: str | None = None
+    project: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """`name` is what the session will be called; without it, it names itself after its directory."""
+
+    type: ClassVar = "launch"
+    id: str
+    project: str
+    name: str | None = None
+
+
+# --- from the hub ------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Opened:
+    """`label` is what the browser was called when it was paired. A `version` other than the page's own: reload."""
+
+    type: ClassVar = "opened"
+    id: str
+    protocol: int
+    version: str
+    epoch: str
+    after_seq: int
+    head: int
+    key: str
+    label: str
+    cleared: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class People:
+    type: ClassVar = "people"
+    agents: tuple[PeerView, ...] = ()
+    unjoined: tuple[UnjoinedView, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Permission:
+    type: ClassVar = "permission"
+    request: PermissionView
+
+
+@attrs.frozen(kw_only=True)
+class PermissionOver:
+    """`by` is the label of the browser that decided; `behavior` what it decided."""
+
+    type: ClassVar = "permission_over"
+    request: str
+    how: Decided
+    behavior: Literal["allow", "deny"] | None = None
+    by: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Desk:
+    type: ClassVar = "desk"
+    rules: tuple[str, ...] = ()
+    keys: tuple[KeyView, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Pairing:
+    """`fingerprint` is of the other browser's key; both pages show it. `over`: nothing to answer any more."""
+
+    type: ClassVar = "pairing"
+    pairing: str
+    label: str
+    fingerprint: str
+    over: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    type: ClassVar = "event"
+    event: EventView
+
+
+@attrs.frozen(kw_only=True)
+class EventPage:
+    type: ClassVar = "event_page"
+    id: str
+    events: tuple[EventView, ...] = ()
+    earlier: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Launched:
+    """`where` says where the session is to be found, for people."""
+
+    type: ClassVar = "launched"
+    id: str
+    where: str
+
+
+@attrs.frozen(kw_only=True)
+class Hub:
+    type: ClassVar = "hub"
+    version: str
+    home: str
+    started_at: str
+    head: int
+    open_tasks: int = 0
+    storage_full: bool = False
+    launches: str | None = None  # how sessions are started here; None: no way is known
+    projects: tuple[ProjectView, ...] = ()
+    damage: tuple[DamageView, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+PageFrame: TypeAlias = (
+    Open | Send | Read | Peers | FlagTask | AddBadge | ReleaseTask | PauseAgent | ClearChannel | ReassignTask | Restore
+    | Decide | AskRule | AnswerPairing | RevokeKey | Search | Events | ChangeProject | Launch
+)  # fmt: skip
+ScreenFrame: TypeAlias = (
+    Opened | Batch | Sent | Page | PeerList | Done | Cleared | Error | Bye | People | Permission | PermissionOver | Desk
+    | Pairing | Event | EventPage | Launched | Hub
+)  # fmt: skip
+
+_CODEC: Final = Codec({PageFrame: "type", ScreenFrame: "type"})
+
+
+def decode_page(data: bytes | str) -> PageFrame:
+    """A frame from the page. Raises BadFrame."""
+    return cast("PageFrame", _CODEC.decode(data, PageFrame, FROM_CLIENT))
+
+
+def decode_screen(data: bytes | str) -> ScreenFrame:
+    """A frame from the hub, for a client that stands in for the page. Raises BadFrame."""
+    return cast("ScreenFrame", _CODEC.decode(data, ScreenFrame, FROM_HUB))
+
+
+def encode(frame: PageFrame | ScreenFrame) -> bytes:
+    """A frame as it goes over the stream. Decoding it gives an equal frame."""
+    return _CODEC.tagged("type", frame.type, frame)
