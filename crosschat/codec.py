@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import isinf
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import attrs
 from cattrs import BaseConverter, BaseValidationError, Converter, ForbiddenExtraKeysError, transform_error
@@ -35,6 +35,7 @@ class BadFrame(Refused):
 
 
 Hook: TypeAlias = Callable[[object, object], object]
+Frame = TypeVar("Frame")
 
 
 def _exactly(kind: type) -> Hook:
@@ -199,8 +200,15 @@ class Codec:
             raise BadFrame(
                 f"unknown {tag} {str(kind)[:64]!r}" if tag in value else f"no {tag!r} in the frame", path=tag
             )
+        return self._structure(value, cast("type", union))
+
+    def decode_as(self, data: bytes | str, kind: type[Frame], bounds: Bounds) -> Frame:
+        """The fields of a frame whose kind is known from elsewhere, and not in `data`. Raises BadFrame."""
+        return cast("Frame", self._structure(parse(data, bounds), kind))
+
+    def _structure(self, value: JsonObject, kind: type) -> object:
         try:
-            return self._converter.structure(value, cast("type", union))
+            return self._converter.structure(value, kind)
         except (BaseValidationError, TypeError, ValueError, KeyError, AttributeError) as error:
             cause, _, path = transform_error(error, "", _in_words)[0].rpartition(" @ ")
             raise BadFrame(cause, path=path.lstrip(".") or None) from None

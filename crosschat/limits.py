@@ -16,6 +16,7 @@ METADATA_DEPTH: Final = 16  # lists and objects in each other; a view of it lies
 RECORD_BYTES: Final = 256 * 1024  # one line of the log
 FRAME_BYTES: Final = 256 * 1024  # one frame on either socket
 HUB_FRAME_BYTES: Final = 1024 * 1024  # one frame from the hub; it aims at `FRAME_BYTES`
+SCREEN_FRAME_BYTES: Final = 4 * 1024 * 1024  # one frame from the hub to the page
 JSON_DEPTH: Final = 32  # in a frame from a client
 HUB_JSON_DEPTH: Final = 48  # in a frame from the hub: what a client could send, inside a view
 SHORT_TEXT_CHARS: Final = 200  # status detail, badge value, label

@@ -2,7 +2,22 @@
 
 It travels over one WebSocket, `/stream` on the browser door, one JSON object a text message, decoded as strictly as
 `wire`, with the views of `wire`. The page acts as the person (`source` is `user`): it reads everything. Only a paired
-page gets a connection: a signed `POST /api/ticket` gives it a ticket for the upgrade.
+page gets a connection, and it gets it with a ticket from the calls below.
+
+Calls over HTTP, before there is a stream: `POST /api/NAME`
+    pair       a code that `crosschat dashboard` printed, and the page's public key; answered by `paired`
+    pairing    how that stands, asked by a page whose pairing waits for another one: answered by `paired` as soon as
+               it was settled, or after 3 s that it still waits
+    challenge  something to sign; answered by `challenged`. `forbidden`: this key is not paired, or not any more
+    ticket     the signature over it; answered by `ticketed`. The ticket opens one stream, within 10 s
+
+A call comes from the page's own origin, with `Content-Type: application/json` and `X-CrossChat: 1`. Its body and the
+answer to it are one JSON object with the fields of the frame and no `type`; a refusal has the fields of `error` and the
+status 4xx, or 5xx if the hub cannot do it now. A key is ECDSA P-256: its public half is the uncompressed point, its id
+the first 32 hex digits of SHA-256 over that. What is signed for a ticket is the text
+`crosschat.v1 ticket ORIGIN CHALLENGE`, such as `crosschat.v1 ticket http://127.0.0.1:4711 Yc3…`. The stream is opened
+with the subprotocols `crosschat.v1` and the ticket, and answers with the first of them. Binary values are base64url
+without padding; signatures are with SHA-256, r and s raw, as WebCrypto makes them.
 
 The page to the hub
     open       first frame, within 5 s: which page this is, and where its deliveries go on; answered by `opened`
@@ -32,17 +47,17 @@ The hub to the page
 
 A decision is signed over the exact text `payload`: a JSON object {id, digest, hub_nonce, output}, where `digest` is
 SHA-256 over the nonce and the bytes the session's hook sent (`raw`, as UTF-8), and `output` is all that the hook will
-print. The signature is ECDSA P-256 with SHA-256, r and s raw, in base64url without padding, as WebCrypto makes it.
+print. It is signed as the challenge is.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal, TypeAlias, cast
+from typing import ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
-from crosschat.codec import FROM_CLIENT, FROM_HUB, Codec
-from crosschat.limits import PAGE_ITEMS
+from crosschat.codec import FROM_CLIENT, Bounds, Codec
+from crosschat.limits import HUB_JSON_DEPTH, PAGE_ITEMS, SCREEN_FRAME_BYTES
 from crosschat.wire import (
     AddBadge,
     Batch,
@@ -63,6 +78,14 @@ from crosschat.wire import (
     Send,
     Sent,
 )
+
+SUBPROTOCOL: Final = "crosschat.v1"
+
+
+def to_sign(origin: str, challenge: str) -> str:
+    """The text whose signature gets a ticket."""
+    return f"{SUBPROTOCOL} ticket {origin} {challenge}"
+
 
 # --- views -------------------------------------------------------------------------------------------------------
 
@@ -136,6 +159,63 @@ class UnjoinedView:
     remedy: str
     session: str | None = None
     status: str | None = None
+
+
+# --- calls over HTTP ---------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Pair:
+    """`key` is the public half; `label` is what the person will know the browser by."""
+
+    type: ClassVar = "pair"
+    code: str
+    key: str
+    label: str
+
+
+@attrs.frozen(kw_only=True)
+class AwaitPairing:
+    type: ClassVar = "pairing"
+    pairing: str
+
+
+@attrs.frozen(kw_only=True)
+class Paired:
+    """`waiting`: an already paired page has to accept it; ask about `pairing`. `fingerprint` is shown by both."""
+
+    type: ClassVar = "paired"
+    state: Literal["paired", "waiting", "refused", "expired"]
+    key: str
+    label: str
+    fingerprint: str
+    pairing: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Challenge:
+    type: ClassVar = "challenge"
+    key: str
+
+
+@attrs.frozen(kw_only=True)
+class Challenged:
+    type: ClassVar = "challenged"
+    challenge: str
+
+
+@attrs.frozen(kw_only=True)
+class GetTicket:
+    type: ClassVar = "ticket"
+    key: str
+    challenge: str
+    signature: str
+
+
+@attrs.frozen(kw_only=True)
+class Ticketed:
+    type: ClassVar = "ticketed"
+    ticket: str
 
 
 # --- from the page -----------------------------------------------------------------------------------------------
@@ -359,7 +439,14 @@ ScreenFrame: TypeAlias = (
     | Pairing | Event | EventPage | Launched | Hub
 )  # fmt: skip
 
+CallFrame: TypeAlias = Pair | AwaitPairing | Challenge | GetTicket
+CallAnswer: TypeAlias = Paired | Challenged | Ticketed | Error
+Answered = TypeVar("Answered", Paired, Challenged, Ticketed, Error)
+
 _CODEC: Final = Codec({PageFrame: "type", ScreenFrame: "type"})
+_CALLS: Final[dict[str, type[CallFrame]]] = {vars(call)["type"]: call for call in get_args(CallFrame)}
+# A permission request carries all that a hook was given, up to 1 MiB, as one string: twice as much when it is escaped.
+_FROM_HUB: Final = Bounds(SCREEN_FRAME_BYTES, HUB_JSON_DEPTH)
 
 
 def decode_page(data: bytes | str) -> PageFrame:
@@ -369,9 +456,24 @@ def decode_page(data: bytes | str) -> PageFrame:
 
 def decode_screen(data: bytes | str) -> ScreenFrame:
     """A frame from the hub, for a client that stands in for the page. Raises BadFrame."""
-    return cast("ScreenFrame", _CODEC.decode(data, ScreenFrame, FROM_HUB))
+    return cast("ScreenFrame", _CODEC.decode(data, ScreenFrame, _FROM_HUB))
 
 
 def encode(frame: PageFrame | ScreenFrame) -> bytes:
     """A frame as it goes over the stream. Decoding it gives an equal frame."""
     return _CODEC.tagged("type", frame.type, frame)
+
+
+def decode_call(name: str, data: bytes) -> CallFrame:
+    """The body of `POST /api/NAME`. Raises BadFrame, and KeyError if there is no such call."""
+    return _CODEC.decode_as(data, _CALLS[name], FROM_CLIENT)
+
+
+def encode_call(frame: CallFrame | CallAnswer) -> bytes:
+    """The body of a call, or of its answer."""
+    return _CODEC.to_json(frame)
+
+
+def decode_answer(data: bytes, kind: type[Answered]) -> Answered:
+    """The answer to a call, for a client that stands in for the page. Raises BadFrame."""
+    return _CODEC.decode_as(data, kind, _FROM_HUB)

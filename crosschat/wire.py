@@ -134,7 +134,11 @@ class Item:
 
 @attrs.frozen(kw_only=True)
 class PeerView:
-    """An agent as others see it. `silent_s`: seconds since it last asked for anything; `None` if not since start."""
+    """An agent as others see it. `silent_s`: seconds since it last asked for anything; `None` if not since start.
+
+    `since` is when it came or went. Of what is meant for it, everything up to `cursor` was shown to it, and the single
+    seqs `shown` beyond; everything up to `offered` has left the hub for it.
+    """
 
     id: str
     name: str
@@ -150,6 +154,10 @@ class PeerView:
     activity: model.Activity | None = None
     mode: str | None = None
     paused: bool = False
+    since: str | None = None
+    cursor: int = 0
+    offered: int = 0
+    shown: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,8 @@ from crosschat.model import Activity, Status
 
 @attrs.frozen
 class Live:
-    """`offered`: everything up to this seq left the hub for the agent. `gone_ms`: when its connection ended."""
+    """`offered`: everything up to this seq left the hub for the agent. `gone_ms`: when its connection ended.
+    `since_ms`: when it came or went."""
 
     connected: bool = False
     status: Status = "available"
@@ -22,6 +23,7 @@ class Live:
     heard_ms: int | None = None
     offered: int = 0
     gone_ms: int | None = None
+    since_ms: int | None = None
     activity: Activity | None = None
     mode: str | None = None
     announced: int = 0  # the last seq that a hook told the model is waiting
@@ -46,12 +48,19 @@ class Presence:
         """Connected. `offered` is what the agent itself says it has."""
         before = self.of(agent)
         self._live[agent] = attrs.evolve(
-            before, connected=True, status=status, detail=detail, heard_ms=now_ms, offered=offered, gone_ms=None
+            before,
+            connected=True,
+            status=status,
+            detail=detail,
+            heard_ms=now_ms,
+            offered=offered,
+            gone_ms=None,
+            since_ms=now_ms,
         )
         self.connected |= {agent}
 
     def leave(self, agent: str, *, now_ms: int) -> None:
-        self._live[agent] = attrs.evolve(self.of(agent), connected=False, gone_ms=now_ms)
+        self._live[agent] = attrs.evolve(self.of(agent), connected=False, gone_ms=now_ms, since_ms=now_ms)
         self.connected -= {agent}
 
     def hear(self, agent: str, *, now_ms: int) -> None:

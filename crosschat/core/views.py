@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from crosschat.core.state import Agent, State
 
 AWAY_NAMED: Final = 10  # the newest; the counts have all of them
+SHOWN_NAMED: Final = 100  # of what was shown beyond the cursor, the newest
 DeliveryState = Literal["stored", "offered", "shown", "answered"]
 
 
@@ -224,6 +225,10 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         activity=live.activity if live.connected else None,
         mode=live.mode,
         paused=agent.paused,
+        since=iso(live.since_ms) if live.since_ms is not None else None,
+        cursor=agent.cursor,
+        offered=max(live.offered, agent.offered, agent.cursor),
+        shown=tuple(sorted(agent.shown)[-SHOWN_NAMED:]),
     )
 
 

@@ -209,11 +209,26 @@ def test_a_peer_is_seen_with_what_it_says_and_holds() -> None:
     (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
     assert peer == PeerView(
         id=b.id, name="b", connected=True, status="busy", cwd="/srv/b", detail="at it", project="app", task=message,
-        silent_s=2, unread=1, claims=(message,),
+        silent_s=2, unread=1, claims=(message,), since=iso(world.now - 7500), cursor=3, offered=3,
     )  # fmt: skip
     world.leave(b)
     (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
-    assert (peer.status, peer.connected) == ("away", False)
+    assert (peer.status, peer.connected, peer.since) == ("away", False, iso(world.now))
+
+
+def test_how_far_each_peer_is_can_be_read_off_its_view() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    first, second = world.send(a, "one"), world.send(a, "two")
+    seqs = [world.seq(first), world.seq(second)]
+    world.presence.offer(b.id, seqs[1])
+    world.mark(b, None, seqs[1])
+    (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
+    assert (peer.offered, peer.shown) == (seqs[1], (seqs[1],))
+    assert peer.cursor < seqs[0]
+    world.mark(b, seqs[1])
+    (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
+    assert (peer.cursor, peer.shown) == (seqs[1], ())
 
 
 def test_peers_are_who_was_there_since_the_start_and_who_holds_a_task() -> None:

@@ -54,5 +54,7 @@ AGENT_FRAMES = [any_of(kind) for kind in get_args(wire.AgentFrame)]
 CONTROL_FRAMES = [any_of(kind) for kind in get_args(wire.ControlFrame)]
 HUB_FRAMES = [any_of(kind) for kind in get_args(wire.HubFrame)]
 PAGE_FRAMES = [any_of(kind) for kind in get_args(pagewire.PageFrame)]
+CALLS = [any_of(kind) for kind in get_args(pagewire.CallFrame)]
+CALL_ANSWERS = [any_of(kind) for kind in get_args(pagewire.CallAnswer)]
 SCREEN_FRAMES = [any_of(kind) for kind in get_args(pagewire.ScreenFrame)]
 ITEMS = any_of(wire.Item)

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat import pagewire, wire
-from tests.wire.frames import AGENT_FRAMES, CONTROL_FRAMES, HUB_FRAMES, ITEMS, PAGE_FRAMES, SCREEN_FRAMES
+from tests.wire.frames import (
+    AGENT_FRAMES,
+    CALL_ANSWERS,
+    CALLS,
+    CONTROL_FRAMES,
+    HUB_FRAMES,
+    ITEMS,
+    PAGE_FRAMES,
+    SCREEN_FRAMES,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -61,6 +70,22 @@ def test_every_frame_of_the_page_is_read_back(frames: SearchStrategy[object], da
 def test_every_frame_for_the_page_is_read_back(frames: SearchStrategy[object], data: st.DataObject) -> None:
     frame = cast("pagewire.ScreenFrame", data.draw(frames))
     assert pagewire.decode_screen(pagewire.encode(frame)) == frame
+
+
+@pytest.mark.parametrize("calls", CALLS)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_every_call_of_the_page_is_read_back(calls: SearchStrategy[object], data: st.DataObject) -> None:
+    call = cast("pagewire.CallFrame", data.draw(calls))
+    assert pagewire.decode_call(call.type, pagewire.encode_call(call)) == call
+
+
+@pytest.mark.parametrize("answers", CALL_ANSWERS)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_every_answer_to_a_call_is_read_back(answers: SearchStrategy[object], data: st.DataObject) -> None:
+    answer = cast("pagewire.Ticketed", data.draw(answers))
+    assert pagewire.decode_answer(pagewire.encode_call(answer), type(answer)) == answer
 
 
 @settings(deadline=None)
