@@ -160,6 +160,22 @@ class PeerView:
     shown: tuple[int, ...] = ()
 
 
+NeedKind = Literal["question", "stuck", "reopened", "unread"]
+
+
+@attrs.frozen(kw_only=True)
+class Need:
+    """Something that needs the person, about a `message`: `agent` asks it something (question), gives no sign though
+    it holds the task (stuck), owns a task that lost its claimant (reopened), wrote what nobody reads (unread)."""
+
+    kind: NeedKind
+    message: str
+    seq: int
+    agent: str
+    name: str
+    since: str
+
+
 @attrs.frozen(kw_only=True)
 class Confirm:
     """What to send back in a `mark` once the page it came with was shown."""

@@ -1,6 +1,6 @@
-"""For every record that agents see, who wrote it, whom it reaches and to which thread it belongs; by `seq`.
+"""For every record that agents see, who wrote it and when, whom it reaches and to which thread it belongs; by `seq`.
 
-Kept as columns of numbers, about 20 bytes a record, so that a million records of history fit beside the rest of
+Kept as columns of numbers, about 24 bytes a record, so that a million records of history fit beside the rest of
 the state without their texts, which stay in the log. Audiences and agents are interned: a record's audience is a
 number into a table of the few that exist. Seqs that agents do not see (cursors, receipts) have no kind.
 """
@@ -15,8 +15,10 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LATEST_S: Final = (1 << 32) - 1  # what a column holds; a later time is damage or a joke
 KINDS: Final = ("", "message", "reply", "badge", "flag", "claim", "progress", "release", "resolve")
 _KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(KINDS)}
+_MESSAGES: Final = (_KIND_NUMBERS["message"], _KIND_NUMBERS["reply"])
 
 
 @attrs.frozen
@@ -33,13 +35,15 @@ class Audience:
 
 @attrs.frozen
 class Entry:
-    """One line of the ledger. `root` is the seq of the thread's root, or of the record it is about; 0 for neither."""
+    """One line of the ledger. `root` is the seq of the thread's root, or of the record it is about; 0 for neither.
+    `at_s` is when it was committed, in whole seconds since the epoch, UTC."""
 
     seq: int
     kind: str
     author: str
     audience: Audience
     root: int
+    at_s: int = 0
 
     def readable_by(self, agent: str) -> bool:
         return not self.audience.private or agent == self.author or self.audience.reaches(agent)
@@ -53,15 +57,16 @@ class Ledger:
         self._authors = array("I")
         self._audiences = array("I")
         self._roots = array("Q")
+        self._times = array("I")
         self.author_table: list[str] = []
         self.audience_table: list[Audience] = []
         self._author_numbers: dict[str, int] = {}
         self._audience_numbers: dict[Audience, int] = {}
 
     @property
-    def columns(self) -> tuple[array[int], array[int], array[int], array[int]]:
-        """Kinds, authors, audiences and roots, for who stores or restores them whole."""
-        return self._kinds, self._authors, self._audiences, self._roots
+    def columns(self) -> tuple[array[int], array[int], array[int], array[int], array[int]]:
+        """Kinds, authors, audiences, roots and times, for who stores or restores them whole."""
+        return self._kinds, self._authors, self._audiences, self._roots, self._times
 
     def intern(self, authors: list[str], audiences: list[Audience]) -> None:
         """Restore the tables that the numbers in the columns point into."""
@@ -72,18 +77,19 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def add(self, seq: int, kind: str, author: str, audience: Audience, root: int = 0) -> None:
+    def add(self, seq: int, kind: str, author: str, audience: Audience, root: int = 0, *, at_s: int = 0) -> None:
         """Enter a record. Seqs only rise; those left out (lost to damage, or not for agents) stay empty."""
         gap = seq - 1 - len(self)
         if gap < 0:
             raise ValueError(f"seq {seq} is not after {len(self)}")
         self._kinds.extend(bytes(gap))
-        for column in (self._authors, self._audiences, self._roots):
+        for column in (self._authors, self._audiences, self._roots, self._times):
             column.extend([0] * gap)
         self._kinds.append(_KIND_NUMBERS[kind])
         self._authors.append(self._author(author))
         self._audiences.append(self._audience(audience))
         self._roots.append(root)
+        self._times.append(min(max(at_s, 0), LATEST_S))
 
     def _author(self, author: str) -> int:
         number = self._author_numbers.setdefault(author, len(self.author_table))
@@ -108,7 +114,17 @@ class Ledger:
             self.author_table[self._authors[row]],
             self.audience_table[self._audiences[row]],
             self._roots[row],
+            self._times[row],
         )
+
+    def messages_before(self, seq: int, count: int) -> Iterator[Entry]:
+        """The last `count` messages and replies before `seq`, newest first."""
+        for row in range(min(seq - 1, len(self)) - 1, -1, -1):
+            if self._kinds[row] in _MESSAGES and (entry := self.get(row + 1)) is not None:
+                if count <= 0:
+                    return
+                count -= 1
+                yield entry
 
     def meant_for(self, agent: str, after: int) -> Iterator[int]:
         """Seqs behind `after`, rising, that reach `agent` and that it did not write itself."""

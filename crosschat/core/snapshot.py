@@ -20,7 +20,7 @@ from crosschat.core.ledger import Audience, Ledger
 from crosschat.core.state import Agent, Remembered, State, Task, Thread
 from crosschat.wire import BadgeView
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class UnusableSnapshot(Exception):
@@ -35,6 +35,7 @@ class _Columns:
     authors: str
     audiences: str
     roots: str
+    times: str
     author_table: list[str]
     audience_table: list[Audience]
 
@@ -107,6 +108,12 @@ def load(data: bytes) -> State:
         for root, thread in shape.threads.items()
     }
     state.badges = shape.badges
+    open_question = BadgeView(type="question", value="true")
+    state.questions = {
+        seq
+        for seq, badges in shape.badges.items()
+        if any(attrs.evolve(one, label=None) == open_question for one in badges)
+    }
     state.agents = shape.agents
     state.clears = shape.clears
     state.requests.update(((by, cid), Remembered(digest, seq)) for by, cid, digest, seq in shape.requests)
@@ -119,13 +126,13 @@ def load(data: bytes) -> State:
 
 
 def _columns(ledger: Ledger) -> _Columns:
-    kinds, authors, audiences, roots = (base64.b64encode(column.tobytes()).decode() for column in ledger.columns)
-    return _Columns(kinds, authors, audiences, roots, ledger.author_table, ledger.audience_table)
+    kinds, authors, audiences, roots, times = (base64.b64encode(one.tobytes()).decode() for one in ledger.columns)
+    return _Columns(kinds, authors, audiences, roots, times, ledger.author_table, ledger.audience_table)
 
 
 def _ledger(columns: _Columns) -> Ledger:
     ledger = Ledger()
-    texts = (columns.kinds, columns.authors, columns.audiences, columns.roots)
+    texts = (columns.kinds, columns.authors, columns.audiences, columns.roots, columns.times)
     for column, text in zip(ledger.columns, texts, strict=True):
         column.frombytes(base64.b64decode(text))
     if len({len(column) for column in ledger.columns}) != 1:

@@ -34,6 +34,7 @@ from crosschat.model import (
     Progress,
     Receipt,
     Release,
+    ReleaseReason,
     Reply,
     Resolve,
     TaskFilter,
@@ -67,7 +68,8 @@ class Agent:
 
 @attrs.frozen
 class Task:
-    """A message that is a task. `outcome` is the seq of the record with its result."""
+    """A message that is a task. `outcome` is the seq of the record with its result. `freed` says why and when a task
+    that is open lost its claimant or its result."""
 
     target: int
     owner: str
@@ -79,6 +81,7 @@ class Task:
     claimed_at: int | None = None
     finished_at: int | None = None
     outcome: int | None = None
+    freed: tuple[ReleaseReason, int] | None = None
 
     @property
     def held(self) -> bool:
@@ -117,6 +120,7 @@ class State:
         self.channel = array("Q")  # seqs of channel messages
         self.threads: dict[int, Thread] = {}
         self.badges: dict[int, tuple[BadgeView, ...]] = {}
+        self.questions: set[int] = set()  # seqs of the messages that ask the person something, unanswered
         self.tasks: dict[int, Task] = {}
         self.held: dict[str, set[int]] = {}  # targets of the tasks each agent holds
         self.agents: dict[str, Agent] = {}
@@ -212,7 +216,7 @@ class State:
         if isinstance(record, Reply):
             found = self.message(record.root)
             root = found.seq if found is not None else 0
-        self.ledger.add(record.seq, record.kind, record.by, audience, root)
+        self.ledger.add(record.seq, record.kind, record.by, audience, root, at_s=record.ts // 1000)
         if record.id != self.message_id(record.seq):
             self.foreign_ids[record.id] = record.seq
             self.foreign_seqs[record.seq] = record.id
@@ -233,6 +237,8 @@ class State:
 
     def _add_badge(self, seq: int, badge: BadgeView) -> None:
         self.badges[seq] = with_badge(self.badges.get(seq, ()), badge)
+        if badge.type == "question":
+            (self.questions.add if badge.value == "true" else self.questions.discard)(seq)
 
     def _answer_questions(self, root: int) -> None:
         """The person replied: the questions asked of it in that thread are answered."""
@@ -244,7 +250,8 @@ class State:
     def _apply_about(self, record: About) -> None:
         target = self.message(record.target)
         audience = Audience(frozenset(record.to), record.private)
-        self.ledger.add(record.seq, record.kind, record.by, audience, target.seq if target is not None else 0)
+        about = target.seq if target is not None else 0
+        self.ledger.add(record.seq, record.kind, record.by, audience, about, at_s=record.ts // 1000)
         if target is None:
             return
         if not isinstance(record, Badge) and (thread := self.threads.get(self.root_of(target).seq)) is not None:
@@ -313,12 +320,25 @@ def _advanced(task: Task, record: About) -> Task:
     match record:
         case Claim():
             return attrs.evolve(
-                task, status="claimed", claimant=record.agent, claims=record.claim_epoch, claimed_at=record.ts
+                task,
+                status="claimed",
+                claimant=record.agent,
+                claims=record.claim_epoch,
+                claimed_at=record.ts,
+                freed=None,
             )
         case Progress():
             return attrs.evolve(task, status="in_progress")
         case Release():
-            return attrs.evolve(task, status="open", claimant=None, claimed_at=None, finished_at=None, outcome=None)
+            return attrs.evolve(
+                task,
+                status="open",
+                claimant=None,
+                claimed_at=None,
+                finished_at=None,
+                outcome=None,
+                freed=(record.reason, record.ts),
+            )
         case Resolve():
             return attrs.evolve(task, status=record.status, finished_at=record.ts, outcome=record.seq)
         case _:

@@ -39,13 +39,27 @@ class Settings:
             raise ValueError("it is not a JSON object")
         self._values = values
 
+    def get(self, key: str) -> object:
+        """What was kept under `key`, whatever it is; None if nothing was."""
+        return self._values.get(key)
+
+    def put(self, key: str, value: object) -> None:
+        """Keep `value` (JSON) under `key`, None to forget it. Blocks; one caller at a time. Raises OSError, nothing is
+        changed then: also for a file that could not be read, which would be lost."""
+        if self.problem is not None:
+            raise OSError(self.problem)
+        changed = {**self._values, key: value}
+        if value is None:
+            del changed[key]
+        write_atomically(self._files, self._path, json.dumps(changed, indent=1).encode() + b"\n")
+        self._values = changed
+
     @property
     def dashboard_port(self) -> int | None:
-        port = self._values.get("dashboard_port")
+        port = self.get("dashboard_port")
         return port if type(port) is int and 0 < port < 65536 else None
 
     def remember_port(self, port: int) -> None:
         """Keep the page's address for later starts, once. Raises OSError."""
         if self.dashboard_port is None and self.problem is None:
-            self._values["dashboard_port"] = port
-            write_atomically(self._files, self._path, json.dumps(self._values, indent=1).encode() + b"\n")
+            self.put("dashboard_port", port)

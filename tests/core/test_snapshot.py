@@ -21,6 +21,7 @@ def everything(state: State) -> dict[str, object]:
         "entries": entries,
         "threads": {root: (list(one.seqs), one.replied, one.drawn_in, one.run) for root, one in state.threads.items()},
         "tasks": state.tasks,
+        "questions": state.questions,
         "held": {agent: targets for agent, targets in state.held.items() if targets},
         "badges": {seq: views.badges_of(state, seq) for seq in range(1, state.head + 1)},
         "agents": state.agents,

@@ -62,3 +62,29 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     settings = Settings(RealFiles(), tmp_path / "settings.json")
     assert settings.dashboard_port is None
     assert settings.problem is not None
+
+
+def test_what_is_put_is_there_at_the_next_start_and_none_forgets_it(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    settings = Settings(RealFiles(), path)
+    settings.put("rules", ["a", {"b": 1}])
+    settings.put("other", True)
+    assert Settings(RealFiles(), path).get("rules") == ["a", {"b": 1}]
+    settings.put("rules", None)
+    settings.put("never there", None)
+    assert Settings(RealFiles(), path).get("rules") is None
+    assert json.loads(path.read_text()) == {"other": True}
+
+
+def test_what_cannot_be_written_is_not_kept_either(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text("{")
+    settings = Settings(RealFiles(), path)
+    with pytest.raises(OSError, match=r"settings\.json"):
+        settings.put("rules", ["a"])
+    assert settings.get("rules") is None
+    assert path.read_text() == "{"
+    gone = Settings(RealFiles(), tmp_path / "nowhere" / "settings.json")
+    with pytest.raises(FileNotFoundError):
+        gone.put("rules", ["a"])
+    assert gone.get("rules") is None

@@ -1,0 +1,125 @@
+"""What needs the person, beside permissions: questions, messages that nobody reads, tasks that nobody moves. Pure.
+
+A view of the moment, made from state, presence and clock; nothing is remembered, so a restart shows the same. Only
+the last `LOOKED_AT` messages of the last `UNREAD_WINDOW_S` can be unread for long: what is older, or is for sessions
+that never come back, would stay in the list for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crosschat.limits import SILENCE_S, STUCK_S
+from crosschat.model import SYSTEM, iso
+from crosschat.wire import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crosschat.core.ledger import Entry
+    from crosschat.core.presence import Presence
+    from crosschat.core.state import Agent, State, Task
+    from crosschat.model import ReleaseReason
+
+LOOKED_AT: Final = 2000
+UNREAD_WINDOW_S: Final = 24 * 3600
+NEEDS: Final = 100  # the oldest of each kind are listed first; more than these nobody works off
+UNEXPECTED: Final[tuple[ReleaseReason, ...]] = ("lease_expired", "reopened")
+
+
+@attrs.frozen
+class Patience:
+    """How long a message may be unread, and a claimed task silent, before the person is told."""
+
+    unread_s: float = SILENCE_S
+    stuck_s: float = STUCK_S
+
+
+def needs(state: State, presence: Presence, now_ms: int, patience: Patience) -> tuple[Need, ...]:
+    """What needs the person now: questions, stuck tasks, reopened tasks, unread messages; of each the oldest first."""
+    found = [
+        *_questions(state),
+        *_stuck(state, presence, now_ms, patience.stuck_s),
+        *_reopened(state),
+        *sorted(_unread(state, now_ms, patience.unread_s), key=lambda need: need.seq),
+    ]
+    return tuple(found[:NEEDS])
+
+
+def _questions(state: State) -> Iterator[Need]:
+    for seq in sorted(state.questions):
+        if (entry := state.ledger.get(seq)) is not None:
+            yield _need(state, "question", entry, entry.at_s * 1000, entry.author)
+
+
+def _stuck(state: State, presence: Presence, now_ms: int, patience_s: float) -> Iterator[Need]:
+    """Held tasks whose claimant has said nothing in their thread, nor asked the hub for anything, for so long."""
+    for task in sorted((task for task in state.tasks.values() if task.held), key=lambda task: task.target):
+        entry = state.ledger.get(task.target)
+        if entry is None or task.claimant is None:
+            continue
+        since_ms = max(_last_sign_ms(state, entry, task), presence.of(task.claimant).heard_ms or 0)
+        if now_ms - since_ms > patience_s * 1000:
+            yield _need(state, "stuck", entry, since_ms, task.claimant)
+
+
+def _last_sign_ms(state: State, entry: Entry, task: Task) -> int:
+    thread = state.threads.get(state.root_of(entry).seq)
+    replied = thread.replied.get(task.claimant or "", 0) if thread is not None else 0
+    reply = state.ledger.get(replied)
+    return max(task.claimed_at or 0, reply.at_s * 1000 if reply is not None else 0)
+
+
+def _reopened(state: State) -> Iterator[Need]:
+    """Tasks that are open because their claimant was lost or their result was not accepted."""
+    for task in state.tasks.values():
+        entry = state.ledger.get(task.target) if task.freed is not None else None
+        if entry is not None and task.freed is not None and task.freed[0] in UNEXPECTED:
+            yield _need(state, "reopened", entry, task.freed[1], task.owner)
+
+
+def _unread(state: State, now_ms: int, patience_s: float) -> Iterator[Need]:
+    """Messages that were for some agents and that none of these has been shown for so long."""
+    readers = sorted(state.agents.values(), key=lambda agent: -agent.cursor)  # who read most is asked first
+    for entry in state.ledger.messages_before(state.head + 1, LOOKED_AT):
+        age_s = now_ms / 1000 - entry.at_s
+        if age_s > UNREAD_WINDOW_S:
+            return
+        if (
+            age_s > patience_s
+            and entry.author != SYSTEM
+            and not state.cleared(entry)
+            and _is_unread(state, readers, entry)
+        ):
+            yield _need(state, "unread", entry, entry.at_s * 1000, entry.author)
+
+
+def _is_unread(state: State, readers: list[Agent], entry: Entry) -> bool:
+    audience = entry.audience
+    recipients = 0
+    for agent in readers:
+        if agent.id == entry.author or not audience.reaches(agent.id):
+            continue
+        if audience.to is None and agent.joined > entry.seq:
+            continue  # it came later and begins after this
+        if agent.cursor >= entry.seq or entry.seq in agent.shown:
+            return False
+        recipients += 1
+    return recipients > 0 and not _is_chitchat(state, entry)
+
+
+def _is_chitchat(state: State, entry: Entry) -> bool:
+    return any(badge.type == "importance" and badge.value == "low" for badge in state.badges.get(entry.seq, ()))
+
+
+def _need(state: State, kind: str, entry: Entry, since_ms: int, agent: str) -> Need:
+    return Need(
+        kind=kind,  # type: ignore[arg-type]  # the callers' literals
+        message=state.message_id(entry.seq),
+        seq=entry.seq,
+        agent=agent,
+        name=state.name_of(agent),
+        since=iso(since_ms),
+    )
