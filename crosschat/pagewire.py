@@ -37,6 +37,7 @@ The hub to the page
     opened     who the page is, and from where deliveries begin
     batch, sent, page, peer_list, done, cleared, error, bye   as in `wire`; a batch has everything that readers may see
     people     all agents as they are now; after each change, at most every 250 ms
+    needs              what needs the person beside permissions; after each change, at most once a second
     permission         a request that waits for a decision; all of them after `opened`, then each new one
     permission_over    it does not wait any more, and why
     desk       the rules of the ask-list, and the paired browsers
@@ -68,6 +69,7 @@ from crosschat.wire import (
     Done,
     Error,
     FlagTask,
+    Need,
     Page,
     PauseAgent,
     PeerList,
@@ -358,6 +360,12 @@ class People:
 
 
 @attrs.frozen(kw_only=True)
+class Needs:
+    type: ClassVar = "needs"
+    needs: tuple[Need, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Permission:
     type: ClassVar = "permission"
     request: PermissionView
@@ -435,8 +443,8 @@ PageFrame: TypeAlias = (
     | Decide | AskRule | AnswerPairing | RevokeKey | Search | Events | ChangeProject | Launch
 )  # fmt: skip
 ScreenFrame: TypeAlias = (
-    Opened | Batch | Sent | Page | PeerList | Done | Cleared | Error | Bye | People | Permission | PermissionOver | Desk
-    | Pairing | Event | EventPage | Launched | Hub
+    Opened | Batch | Sent | Page | PeerList | Done | Cleared | Error | Bye | People | Needs | Permission
+    | PermissionOver | Desk | Pairing | Event | EventPage | Launched | Hub
 )  # fmt: skip
 
 CallFrame: TypeAlias = Pair | AwaitPairing | Challenge | GetTicket

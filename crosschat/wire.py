@@ -138,6 +138,7 @@ class PeerView:
 
     `since` is when it came or went. Of what is meant for it, everything up to `cursor` was shown to it, and the single
     seqs `shown` beyond; everything up to `offered` has left the hub for it.
+    `unread_since` is when the oldest of what is unread came.
     """
 
     id: str
@@ -150,6 +151,7 @@ class PeerView:
     task: str | None = None
     silent_s: int | None = None
     unread: int = 0
+    unread_since: str | None = None
     claims: tuple[str, ...] = ()
     activity: model.Activity | None = None
     mode: str | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from crosschat.core.addressing import find_mentions
-from crosschat.core.unread import count_unread
+from crosschat.core.unread import count_unread, unread
 from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS, PEERS_BYTES
 from crosschat.model import (
     CLI,
@@ -210,6 +210,7 @@ def _sent(state: State, presence: Presence, frame: Send, entry: Entry) -> Sent:
 def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> PeerView:
     live = presence.of(agent.id)
     held = state.held.get(agent.id, set())
+    oldest = next(unread(state, agent), None)
     return PeerView(
         id=agent.id,
         name=agent.name,
@@ -221,6 +222,7 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         task=_task_in_hand(state, agent, live.task),
         silent_s=None if live.heard_ms is None else max(0, now_ms - live.heard_ms) // 1000,
         unread=count_unread(state, agent),
+        unread_since=_time_of(state, oldest),
         claims=tuple(state.message_id(target) for target in sorted(held)),
         activity=live.activity if live.connected else None,
         mode=live.mode,
@@ -230,6 +232,11 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         offered=max(live.offered, agent.offered, agent.cursor),
         shown=tuple(sorted(agent.shown)[-SHOWN_NAMED:]),
     )
+
+
+def _time_of(state: State, seq: int | None) -> str | None:
+    entry = state.ledger.get(seq) if seq is not None else None
+    return iso(entry.at_s * 1000) if entry is not None else None
 
 
 def _task_in_hand(state: State, agent: Agent, said: str | None) -> str | None:

@@ -199,7 +199,7 @@ def test_records_that_are_not_for_readers_are_no_items() -> None:
 def test_a_peer_is_seen_with_what_it_says_and_holds() -> None:
     world = World()
     a, b = world.join("a"), world.join("b", cwd="/srv/b", project="app")
-    message = world.send(a, "do it")
+    begun, message = world.now, world.send(a, "do it")
     world.flag(a, message)
     world.claim(b, message)
     world.now += 5000
@@ -209,7 +209,7 @@ def test_a_peer_is_seen_with_what_it_says_and_holds() -> None:
     (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
     assert peer == PeerView(
         id=b.id, name="b", connected=True, status="busy", cwd="/srv/b", detail="at it", project="app", task=message,
-        silent_s=2, unread=1, claims=(message,), since=iso(world.now - 7500), cursor=3, offered=3,
+        silent_s=2, unread=1, unread_since=iso(begun), claims=(message,), since=iso(begun), cursor=3, offered=3,
     )  # fmt: skip
     world.leave(b)
     (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
@@ -229,6 +229,25 @@ def test_how_far_each_peer_is_can_be_read_off_its_view() -> None:
     world.mark(b, seqs[1])
     (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
     assert (peer.cursor, peer.shown) == (seqs[1], ())
+
+
+def test_a_peer_tells_since_when_the_oldest_of_its_unread_waits() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+
+    def waits_since() -> str | None:
+        (peer,) = views.peer_views(world.state, world.presence, world.now, without=a.id)
+        return peer.unread_since
+
+    assert waits_since() is None
+    begun, first = world.now, world.send(a, "one")
+    world.now += 60_000
+    world.send(a, "two")
+    assert waits_since() == iso(begun)
+    world.mark(b, world.seq(first))
+    assert waits_since() == iso(begun + 60_000)
+    world.mark(b, world.state.head)
+    assert waits_since() is None
 
 
 def test_peers_are_who_was_there_since_the_start_and_who_holds_a_task() -> None:
