@@ -43,20 +43,21 @@ class PrivateHub:
     def agents_socket(self) -> Path:
         return self.home / "run" / "agents.sock"
 
-    def ask(self, op: str) -> dict[str, object]:
+    def ask(self, op: str, **fields: object) -> dict[str, object]:
         """One request on the control socket and its answer."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.home / "run" / "control.sock"))
-            sock.sendall(json.dumps({"op": op, "id": "1"}).encode() + b"\n")
+            sock.sendall(json.dumps({"op": op, "id": "1", **fields}).encode() + b"\n")
             answer: dict[str, object] = json.loads(sock.makefile("rb").readline())
         return answer
 
 
 @contextmanager
-def private_hub() -> Iterator[PrivateHub]:
-    """Start a hub with raised quotas on a temporary directory; stopped and removed in the end."""
+def private_hub(home: Path | None = None) -> Iterator[PrivateHub]:
+    """Start a hub with raised quotas on `home`, or on a temporary directory; stopped in the end, and the latter
+    removed."""
     with tempfile.TemporaryDirectory(prefix="crosschat-bench-", dir="/tmp") as directory:
-        home = Path(directory) / "h"
+        home = home or Path(directory) / "h"
         reading, writing = os.pipe()
         begun = time.perf_counter()
         command = [sys.executable, "-m", "crosschat.hub", "--home", str(home), "--stay", "--quotas", RAISED_QUOTAS]

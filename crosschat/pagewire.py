@@ -21,14 +21,13 @@ without padding; signatures are with SHA-256, r and s raw, as WebCrypto makes th
 
 The page to the hub
     open       first frame, within 5 s: which page this is, and where its deliveries go on; answered by `opened`
-    send, read, peers, flag, badge, release, pause, clear   as in `wire`, by the person
+    send, read, search, peers, flag, badge, release, pause, clear   as in `wire`, by the person
     reassign   a claimed or open task goes to `agent`; answered by `done`
     restore    takes the last `clear` back; answered by `done`
     decide     a signed decision on a permission request; answered by `done` once it is on its way to the session
     ask        the rules for which a session asks although its mode would not: `add` one or `remove` one
     pair       accept or refuse another browser that wants to be paired
     revoke     a paired browser is so no longer
-    search     messages with these words, newest first; answered by `page`
     events     what happened: joins, leaves, starts, pairings, decisions; answered by `event_page`
     project    add or remove a registered directory; answered by `done`
     launch     start a session of Claude Code in a registered directory; answered by `launched`
@@ -77,6 +76,7 @@ from crosschat.wire import (
     PeerView,
     Read,
     ReleaseTask,
+    Search,
     Send,
     Sent,
 )
@@ -285,22 +285,6 @@ class RevokeKey:
     type: ClassVar = "revoke"
     id: str
     key: str
-
-
-@attrs.frozen(kw_only=True)
-class Search:
-    """`query` are words, `sender` a name or an id, `badge` is `type` or `type:value`; `since` and `until` are times,
-    `before` the id of the message where the page before this one ended."""
-
-    type: ClassVar = "search"
-    id: str
-    query: str = ""
-    sender: str | None = None
-    badge: str | None = None
-    since: str | None = None
-    until: str | None = None
-    before: str | None = None
-    limit: int = PAGE_ITEMS
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ The agents' door (bridge to hub)
     hello      first frame, within 5 s; everything before it is refused. `epoch` and `after_seq` resume deliveries
     send       a message, or with `thread` a reply; answered by `sent`
     read       a page of history, one message, or what is unread; answered by `page`
+    search     messages with these words, newest first; answered by `page`
     peers      the other agents; answered by `peer_list`
     status     own status; with `task` the claimed task is in progress; answered by `done`
     flag       a message becomes a task; answered by `done`
@@ -20,7 +21,7 @@ The agents' door (bridge to hub)
     mark       what was shown to the agent's model: everything up to `upto`, and the single `seqs`; not answered
 
 The control door (command line to hub)
-    send, read, peers, clear as above, acting as the person's terminal
+    send, read, search, peers, clear as above, acting as the person's terminal
     release    free a task, or with `reopen` open a finished one; answered by `done`
     tail       deliveries of everything from now on, or after `after_seq`; answered by `batch` frames for ever
     pause      the agent is not woken any more, or with `paused` false again; answered by `done`
@@ -245,6 +246,26 @@ class Read:
 
 
 @attrs.frozen(kw_only=True)
+class Search:
+    """Messages, and results of tasks, with all words of `query`: "several words" in quotes stand beside each other.
+
+    `sender` is a name or an id, `badge` is `type` or `type:value`; `since` and `until` are times, to the second;
+    `before` is the id of the message where the page before this one ended. The answer shows of each message the part
+    with the first of the words in it.
+    """
+
+    type: ClassVar = "search"
+    id: str
+    query: str = ""
+    sender: str | None = None
+    badge: str | None = None
+    since: str | None = None
+    until: str | None = None
+    before: str | None = None
+    limit: int = PAGE_ITEMS
+
+
+@attrs.frozen(kw_only=True)
 class Peers:
     type: ClassVar = "peers"
     id: str
@@ -416,7 +437,8 @@ class Sent:
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """`earlier` and `later`: there is more in that direction. `unread` counts what stays unread after `confirm`."""
+    """`earlier` and `later`: there is more in that direction. `unread` counts what stays unread after `confirm`.
+    `behind` counts the newest records that a search has not seen yet."""
 
     type: ClassVar = "page"
     id: str
@@ -425,6 +447,7 @@ class Page:
     later: bool = False
     unread: int = 0
     confirm: Confirm | None = None
+    behind: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -503,6 +526,8 @@ class HubStatus:
     damage: tuple[DamageView, ...] = ()
     notices: tuple[str, ...] = ()
     idle_stop_s: float | None = None
+    search_behind: int = 0  # records that a search does not see yet
+    search_problem: str | None = None
     tree: tuple[str, ...] = ()
 
 
@@ -527,10 +552,21 @@ class Bye:
 
 
 AgentFrame: TypeAlias = (
-    Hello | Send | Read | Peers | SetStatus | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | Mark
+    Hello
+    | Send
+    | Read
+    | Search
+    | Peers
+    | SetStatus
+    | FlagTask
+    | ClaimTask
+    | ResolveTask
+    | AddBadge
+    | ClearChannel
+    | Mark
 )
 ControlFrame: TypeAlias = (
-    Send | Read | Peers | ClearChannel | ReleaseTask | PauseAgent | Tail | SessionEvent | Inspect | Stop
+    Send | Read | Search | Peers | ClearChannel | ReleaseTask | PauseAgent | Tail | SessionEvent | Inspect | Stop
 )
 HubFrame: TypeAlias = (
     Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Cleared | Error | Bye

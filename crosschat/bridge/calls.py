@@ -87,6 +87,8 @@ async def get_messages(session: Session, given: JsonObject, call: Call) -> JsonO
         raise Refused(Code.INVALID, "offset needs the messageId whose text it continues")
     if "before" in given and "after" in given:
         raise Refused(Code.INVALID, "Give before or after, not both")
+    if "query" in given:
+        return await _search(session, given)
     read = wire.Read(
         id=session.link.new_id(),
         thread=_text(given, "threadId"),
@@ -109,6 +111,21 @@ async def get_messages(session: Session, given: JsonObject, call: Call) -> JsonO
         later=page.later,
         unread=page.unread or None,
     )
+
+
+async def _search(session: Session, given: JsonObject) -> JsonObject:
+    """What was found counts as read by nobody: a search shows parts of messages."""
+    if more := given.keys() - {"query", "badge", "before", "limit", "markAsRead"}:
+        raise Refused(Code.INVALID, f"query goes with badge, before and limit: leave out {', '.join(sorted(more))}")
+    search = wire.Search(
+        id=session.link.new_id(),
+        query=str(given["query"]),
+        badge=_text(given, "badge"),
+        before=_text(given, "before"),
+        limit=cast("int", given.get("limit", PAGE_ITEMS)),
+    )
+    page = await session.link.read(search, deadline=trio.current_time() + TOOL_DEADLINE_S)
+    return messages_reply(page.items, session.inbox, earlier=page.earlier, notSearchedYet=page.behind or None)
 
 
 async def wait_for_messages(session: Session, given: JsonObject, call: Call) -> JsonObject:

@@ -128,7 +128,7 @@ class Link:
             case answer:
                 return cast("Result", answer)
 
-    async def read(self, frame: wire.Read, *, deadline: float = math.inf) -> wire.Page:
+    async def read(self, frame: wire.Read | wire.Search, *, deadline: float = math.inf) -> wire.Page:
         """`request` for a page. Raises Refused as it does."""
         page = await self.request(frame, deadline=deadline)
         if not isinstance(page, wire.Page):

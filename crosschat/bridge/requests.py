@@ -31,6 +31,7 @@ UNSURE: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.UNSUPPORTED_PRO
 Request: TypeAlias = (
     wire.Send
     | wire.Read
+    | wire.Search
     | wire.Peers
     | wire.SetStatus
     | wire.FlagTask

@@ -98,6 +98,7 @@ TOOLS: Final = (
             before=_text("only messages before this messageId"),
             after=_text(),
             badge=_text("only messages with this badge, e.g. task:open"),
+            query=_text("only messages with these words, newest first"),
             messageId=_text("one message with badges, task, result and recipients"),
             offset={**_number(0), "description": "go on in its text at this nextOffset"},
         ),

@@ -33,6 +33,7 @@ PAGE_POLL_S: Final = 0.02
 Asking = (
     wire.Send
     | wire.Read
+    | wire.Search
     | wire.Peers
     | wire.ClearChannel
     | wire.ReleaseTask

@@ -28,6 +28,7 @@ EVERYDAY: Final = {
     "pause": ("pausing", "Let no message wake an agent."),
     "resume": ("pausing", "Let messages wake an agent again."),
     "send": ("messages", "Send a message to the agents."),
+    "search": ("search", "Search the messages, newest first."),
     "tail": ("messages", "Show the last messages and task events."),
     "logs": ("logs", "Show the hub's own log."),
     "install": ("install", "Install the plugin for Claude Code."),

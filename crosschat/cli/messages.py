@@ -154,20 +154,27 @@ def _print(item: wire.Item, *, as_json: bool) -> None:
         text.echo_json(wire.complete(item))
         sys.stdout.flush()
         return
-    for line in _lines(item):
+    print_item(item)
+
+
+def print_item(item: wire.Item, *, date: bool = False) -> None:
+    """A message or an event; with `date`, where the time of day says too little."""
+    for line in _lines(item, item.ts[:19].replace("T", " ") if date else item.ts[11:19]):
         text.echo(line)
 
 
-def _lines(item: wire.Item) -> Iterator[str]:
+def _lines(item: wire.Item, time: str) -> Iterator[str]:
     """`12:03:04 ada → ben, m-…` and below it the text; one line for an event."""
-    when = text.styled(item.ts[11:19] + " ", dim=True)
+    when = text.styled(time + " ", dim=True)
     who = text.styled(item.from_name, bold=True)
     via = "" if item.source in ("agent", item.from_name) else f" ({text.plain(item.source)})"
     if item.kind in ("message", "reply"):
         where = f" in {item.thread}" if item.thread and item.thread != item.message else ""
         reach = "" if item.to is None else (" @here" if item.here else " private" if item.private else "")
         yield when + who + via + text.styled(f"  {item.message}{where}{reach}", dim=True)
-        yield text.body(item.content)
+        yield text.body(("…" if item.offset else "") + item.content + ("…" if item.more is not None else ""))
+        if item.task is not None and item.task.result:
+            yield text.body(f"{item.task.status}: {item.task.result}")
         return
     # The task is as it is now; only of its end that is also how it was.
     state = f", {item.task.status}" if item.kind == "resolve" and item.task is not None else ""

@@ -50,7 +50,7 @@ def select(state: State, who: Actor, read: Read) -> Selection:
         return Selection((readable(state, who, read.message, path="messageId").seq,))
     anchor = _anchor(state, who, read)
     root = thread_root(state, who, read.thread, path="threadId").seq if read.thread is not None else None
-    badge = _parse_badge(read.badge) if read.badge is not None else None
+    badge = parse_badge(read.badge) if read.badge is not None else None
     series, first = _series(state, who, read, root, anchor)
 
     def wanted(seq: int) -> bool:
@@ -87,7 +87,8 @@ def _anchor(state: State, who: Actor, read: Read) -> int | None:
     return None
 
 
-def _parse_badge(badge: str) -> tuple[str, str | None]:
+def parse_badge(badge: str) -> tuple[str, str | None]:
+    """Type and value of `type` or `type:value`. Raises Refused."""
     kind, colon, value = badge.partition(":")
     if not kind:
         raise Refused(Code.INVALID, "badge is `type` or `type:value`, such as task:open.", path="badge")

@@ -35,6 +35,7 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
+    Search,
     SessionEvent,
     Stop,
     Tail,
@@ -153,6 +154,8 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
     match frame:
         case Read():
             return await read_page(router, THE_CLI, frame)
+        case Search():
+            return await router.find(THE_CLI, frame)
         case Peers():
             return PeerList(id=frame.id, peers=views.peer_views(router.state, router.presence, router.clock_ms()))
         case Inspect():

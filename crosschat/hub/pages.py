@@ -12,7 +12,7 @@ from crosschat.core.unread import confirmation
 from crosschat.journal.store import Gap
 from crosschat.limits import PAGE_CHARS
 from crosschat.model import Actor, Resolve
-from crosschat.wire import Item, Page, Read, TaskView, to_json
+from crosschat.wire import Item, Page, Read, to_json
 
 if TYPE_CHECKING:
     from crosschat.hub.router import Router
@@ -63,7 +63,7 @@ def _cut(items: list[Item], read: Read, selection: Selection) -> list[Item]:
     kept: list[Item] = []
     room = PAGE_CHARS
     for item in items if selection.from_start else reversed(items):
-        size = len(to_json(item).decode())
+        size = size_of(item)
         if size > room:
             if not kept:
                 kept.append(_clip(item, 0, PAGE_CHARS))
@@ -80,24 +80,41 @@ def _clip(item: Item, offset: int, room: int) -> Item:
     other; `offset` and `more` count through all of them. A change to a message is cut without that: its text is read
     with the message, from the beginning.
     """
-    task = item.task or TaskView(status="open", owner="")
-    texts = (item.content, task.result or "", task.error or "")
-    whole = sum(map(len, texts))
-    length = max(0, whole - offset)
+    length = max(0, len(whole_text(item)) - offset)
     while True:
-        content, result, error = _slices(texts, offset, offset + length)
-        more = offset + length if offset + length < whole else None
-        shown = attrs.evolve(task, result=result or None, error=error or None) if item.task is not None else None
-        clipped = attrs.evolve(
-            item,
-            content=content,
-            task=shown,
-            offset=offset,
-            more=0 if more is not None and item.kind not in ("message", "reply") else more,
-        )
-        if length == 0 or len(to_json(clipped).decode()) <= room:
+        clipped = window(item, offset, offset + length)
+        if length == 0 or size_of(clipped) <= room:
             return clipped
         length = length * 3 // 4
+
+
+def size_of(item: Item) -> int:
+    """In characters of its JSON, which is what a page counts."""
+    return len(to_json(item).decode())
+
+
+def whole_text(item: Item) -> str:
+    """Its texts, one after the other: what `offset` and `more` count through."""
+    return "".join(_texts(item))
+
+
+def window(item: Item, start: int, end: int) -> Item:
+    """The item with the part of its texts from `start` to `end`."""
+    texts = _texts(item)
+    content, result, error = _slices(texts, start, end)
+    more = end if end < sum(map(len, texts)) else None
+    return attrs.evolve(
+        item,
+        content=content,
+        task=attrs.evolve(item.task, result=result or None, error=error or None) if item.task is not None else None,
+        offset=start,
+        more=0 if more is not None and item.kind not in ("message", "reply") else more,
+    )
+
+
+def _texts(item: Item) -> tuple[str, str, str]:
+    task = item.task
+    return item.content, (task.result if task is not None else None) or "", (task.error if task else None) or ""
 
 
 def _slices(texts: tuple[str, ...], start: int, end: int) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
+    Search,
     SetStatus,
     Welcome,
     decode_agent,
@@ -295,9 +296,9 @@ class _Peer:
             case Mark():
                 self._marked = marked = trio.Event()
                 await self._router.submit(self._who, frame, lambda _: marked.set())
-            case Read() if self._reading >= READS_WAITING:
+            case Read() | Search() if self._reading >= READS_WAITING:
                 self._refuse(frame.id, f"{READS_WAITING} reads are waiting; wait for their answers.", 250)
-            case Read():
+            case Read() | Search():
                 self._reading += 1
                 self._nursery.start_soon(self._answer_read, frame, self._marked)
             case Peers():
@@ -323,13 +324,16 @@ class _Peer:
             peers=views.peer_views(router.state, router.presence, router.clock_ms(), without=self._who.id),
         )
 
-    async def _answer_read(self, frame: Read, marked: trio.Event) -> None:
+    async def _answer_read(self, frame: Read | Search, marked: trio.Event) -> None:
         try:
             async with self._reads:
                 await marked.wait()  # what was marked before this read counts in it
                 answer: HubFrame
                 try:
-                    answer = await read_page(self._router, self._who, frame)
+                    if isinstance(frame, Search):
+                        answer = await self._router.find(self._who, frame)
+                    else:
+                        answer = await read_page(self._router, self._who, frame)
                 except Refused as refused:
                     answer = error_frame(frame.id, refused)
                 async with self._page_turn:  # many pages at once would not fit the connection's buffer

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from crosschat.hub.log import Logger
     from crosschat.journal.feed import Feed
     from crosschat.model import Actor, AnyRecord, Slot
+    from crosschat.wire import Page, Search
 
 
 @attrs.frozen
@@ -77,6 +78,16 @@ class Reader(Protocol):
         """Take a ready frame beside the deliveries, if there is room. Never waits, never raises."""
 
 
+class Finder(Protocol):
+    """`Searching`."""
+
+    @property
+    def behind(self) -> int: ...
+    @property
+    def trouble(self) -> str | None: ...
+    async def find(self, who: Actor, search: Search) -> Page: ...
+
+
 class Router:
     """The hub's middle. All methods run in the trio thread; none of them waits except `submit` and `ask`."""
 
@@ -96,6 +107,7 @@ class Router:
         self.clock_ms = clock_ms
         self._operations = operations
         self._log = log
+        self.finder: Finder | None = None  # who looks for words; None: this Python has no SQLite
         self._readers: dict[object, Reader] = {}
         self._busy = 0
         self._activity = trio.Event()
@@ -157,6 +169,12 @@ class Router:
         if isinstance(outcomes[0], Refused):
             raise outcomes[0]
         return outcomes[0]
+
+    async def find(self, who: Actor, search: Search) -> Page:
+        """A page of search results. Raises Refused. Cancel-safe."""
+        if self.finder is None:
+            raise Refused(Code.UNAVAILABLE, "Search is off: the Python that the hub runs on has no module sqlite3.")
+        return await self.finder.find(who, search)
 
     def answer(self, frame: Request, outcome: Effects | Refused) -> Sent | Done | Error:
         """The frame that tells the asker."""

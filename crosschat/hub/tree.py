@@ -113,9 +113,11 @@ class Hub:
                 if recovered.begin_epoch:
                     await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex()))
                 projecting = await durable.start(self._project, router, name="project")
+                indexing = await durable.start(self._index, router, name="index for search")
                 await self._serve(router, recovered, task_status)
             await written.wait()
             projecting.cancel()  # it finishes what the writer has published
+            indexing.cancel()  # it goes on where it is at the next start
 
     async def _write(
         self,
@@ -154,6 +156,17 @@ class Hub:
                 name_of=router.state.name_of,
                 on_trouble=self._trouble,
             )
+
+    async def _index(self, router: Router, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            try:
+                from crosschat.hub.searching import Searching
+            except ImportError as error:  # a Python that was built without SQLite
+                self.log.warning("search is off", error=repr(error))
+                return
+            router.finder = searching = Searching(router, self.options.home.root / "index", self.files, self.log)
+            await searching.run()
 
     def _trouble(self, error: Exception) -> None:
         self.log.warning("files beside the log are behind", error=repr(error))
@@ -270,6 +283,8 @@ class Hub:
             ),
             notices=recovered.notices,
             idle_stop_s=self.options.idle_stop_s,
+            search_behind=router.finder.behind if router.finder is not None else 0,
+            search_problem=router.finder.trouble if router.finder is not None else "this Python has no module sqlite3",
             tree=tasktree.lines() if asked.tree else (),
         )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PARAMETERS = {
     "send_message": "content threadId metadata importance",
-    "get_messages": "threadId limit unreadOnly markAsRead before after badge messageId offset",
+    "get_messages": "threadId limit unreadOnly markAsRead before after badge query messageId offset",
     "wait_for_messages": "timeoutMs broadcastCooldownMs",
     "list_peers": "",
     "set_status": "status detail taskMessageId",
@@ -72,6 +72,7 @@ WRONG = [
     ("get_messages", {"limit": float("inf")}, "limit must be a whole number"),
     ("get_messages", {"unreadOnly": "yes"}, "unreadOnly must be true or false"),
     ("get_messages", {"messageId": "m", "limit": 3}, "leave out limit"),
+    ("get_messages", {"query": "x", "threadId": "m"}, "leave out threadId"),
     ("get_messages", {"offset": 3}, "offset needs the messageId"),
     ("get_messages", {"messageId": "m", "offset": -1}, "offset must be a whole number from 0"),
     ("get_messages", {"before": "a", "after": "b"}, "before or after, not both"),
@@ -155,6 +156,13 @@ ASKED = [
             ],
             "count": 1,
         },
+    ),
+    (
+        "get_messages",
+        {"query": "two words", "limit": 3, "before": "m9", "badge": "task:open"},
+        wire.Search(id="", query="two words", limit=3, before="m9", badge="task:open"),
+        wire.Page(id="", items=(), earlier=True, behind=12),
+        {"earlier": True, "notSearchedYet": 12, "messages": [], "count": 0},
     ),
     (
         "list_peers",

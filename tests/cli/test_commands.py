@@ -57,7 +57,7 @@ def nasty_answer(home: Home, frame: wire.ControlFrame) -> Iterable[wire.HubFrame
             )  # fmt: skip
         case wire.Peers():
             yield wire.PeerList(id=frame.id, peers=(peer,))
-        case wire.Read():
+        case wire.Read() | wire.Search():
             yield wire.Page(id=frame.id, items=(item(1, NASTY, from_name=NASTY, message=NASTY, task=task),))
         case wire.Send():
             yield wire.Sent(id=frame.id, message=NASTY, seq=1, states={NASTY: 1}, away=(NASTY,), unresolved=(NASTY,))
@@ -72,7 +72,16 @@ def nasty_answer(home: Home, frame: wire.ControlFrame) -> Iterable[wire.HubFrame
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     "arguments",
-    [["status", "--tasks"], ["peers"], ["tasks"], ["send", "hi"], ["tasks", "release", "m1"], ["tail"], ["start"]],
+    [
+        ["status", "--tasks"],
+        ["peers"],
+        ["tasks"],
+        ["send", "hi"],
+        ["tasks", "release", "m1"],
+        ["tail"],
+        ["start"],
+        ["search", "x"],
+    ],
     ids=" ".join,
 )
 def test_nothing_an_agent_wrote_reaches_the_terminal_raw(

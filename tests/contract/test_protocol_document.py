@@ -60,7 +60,7 @@ def test_the_document_names_every_frame_of_that_door_and_no_other(title: str, un
 
 def test_frames_that_one_door_shares_with_another_are_the_same() -> None:
     shared = kinds(wire.AgentFrame) & kinds(wire.ControlFrame)
-    assert shared == {"send", "read", "peers", "clear"}
+    assert shared == {"send", "read", "search", "peers", "clear"}
     classes = {frame for _, union in DOORS for frame in get_args(union)}
     assert len(classes) == len({vars(frame)["type"] for frame in classes})
 
@@ -82,7 +82,7 @@ def test_every_answer_carries_the_id_of_its_request() -> None:
 
 
 def test_every_request_that_changes_something_carries_a_cid() -> None:
-    reading = {"hello", "read", "peers", "mark", "tail", "session", "inspect", "stop"}
+    reading = {"hello", "read", "search", "peers", "mark", "tail", "session", "inspect", "stop"}
     for union in (wire.AgentFrame, wire.ControlFrame):
         for frame in get_args(union):
             names = {field.name for field in attrs.fields(frame)}

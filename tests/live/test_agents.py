@@ -368,3 +368,21 @@ async def test_a_large_burst_reaches_subscribers_whole_without_ending_their_conn
             await bob.until(lambda: len(bob.items) == 64, 20)
             assert [text.split(":")[0] for text in bob.texts()] == [str(number) for number in range(64)]
             nursery.cancel_scope.cancel()
+
+
+async def test_words_are_found_by_agents_and_by_the_terminal_each_what_it_may_read(
+    running_hub: HubProcess, programs: Programs, nursery: trio.Nursery
+) -> None:
+    ada, bob, cy = [await join(nursery, program.connect()) for program in programs]
+    await ada.post(f"@{bob.welcome.name} the needle is yours")
+    await ada.post("a needle for all")
+    for client, expected in ((ada, 2), (bob, 2), (cy, 1)):
+        page = await client.ask(wire.Search(id=client.next_id(), query="needle"), wire.Page)
+        assert len(page.items) == expected
+        assert (page.earlier, page.behind, page.confirm) == (False, 0, None)
+    refused = await cy.ask(wire.Search(id="r", query="!!"), wire.Error)
+    assert refused.code is Code.INVALID
+    async with Control(running_hub.home.control_socket) as control:
+        page = await control.ask(wire.Search(id="s", query="needle", sender=ada.welcome.name), wire.Page)
+        assert [item.content[:8] for item in page.items] == ["a needle", f"@{bob.welcome.name}"[:8]]
+    nursery.cancel_scope.cancel()
