@@ -49,6 +49,10 @@ class JournalBroken(Exception):
     """The log could not be made durable or be read as written; the hub stops and never retries the sync."""
 
 
+class Displaced(JournalBroken):
+    """The data directory is another hub's by now: what was just written may be in nobody's log. The hub leaves."""
+
+
 class DataDirectoryError(Exception):
     """The data directory cannot be used as it is; nothing in it was changed. The text names the remedy."""
 

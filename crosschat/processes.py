@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -106,6 +107,29 @@ def find_agent_process(pid: int, lookup: Lookup = find) -> Process | None:
         if not process.is_wrapper:
             return None
     return None
+
+
+def send_signal(process: Process, number: signal.Signals) -> bool:
+    """Signal this process and no other that may have its pid by now; False if it has ended. Raises PermissionError."""
+    with suppress(ProcessLookupError):
+        if sys.platform != "linux":
+            if _is_still(process):
+                os.kill(process.pid, number)
+                return True
+            return False
+        handle = os.pidfd_open(process.pid)
+        try:
+            if _is_still(process):  # asked after the handle was there, so the handle is on what was seen
+                signal.pidfd_send_signal(handle, number)
+                return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def _is_still(process: Process) -> bool:
+    found = find(process.pid)
+    return found is not None and found.start == process.start
 
 
 async def wait_gone(process: Process) -> None:

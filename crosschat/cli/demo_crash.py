@@ -6,7 +6,6 @@ send_message returned its id; one that was answered with an error may or may not
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -103,7 +102,7 @@ class Crash:
         if hub is None:
             raise DemoFailed("the hub was gone before it was killed")
         killed_at = time.perf_counter()
-        os.kill(hub.pid, signal.SIGKILL)
+        processes.send_signal(hub, signal.SIGKILL)
         await processes.wait_gone(hub)
         self._killed_at = killed_at  # what is begun from here on can be acknowledged only by another hub
         counts = " and ".join(f"{len(sender.acked)} from {sender.member.name}" for sender in self._senders)

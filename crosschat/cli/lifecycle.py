@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -20,6 +19,7 @@ from crosschat.cli import text
 from crosschat.cli.control import Control, NotRunning, new_id, page_of
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.cli.options import configuration, json_option
+from crosschat.processes import Process, find, send_signal
 
 if TYPE_CHECKING:
     from crosschat.paths import Configuration, Home
@@ -66,41 +66,47 @@ def stop_hub(
 
     Without `restart`, sessions that are open do not start the next hub before they need it.
 
-    Signals go only to the process that the kernel names as the listener of the control socket.
+    Signals go only to the process that the kernel names as the listener of the control socket, never to whatever else
+    has its pid by then.
     """
     give_up_at = time.monotonic() + deadline_s
-    pid = _ask_to_stop(home, give_up_at, restart=restart)
-    if pid is None and not lock_held(home):
+    hub = _ask_to_stop(home, give_up_at, restart=restart)
+    if hub is None and not lock_held(home):
         return None
-    while pid is None and time.monotonic() < give_up_at and lock_held(home):
+    while hub is None and time.monotonic() < give_up_at and lock_held(home):
         time.sleep(LOCK_POLL_S)  # it is coming, and then listens, or going
-        pid = _ask_to_stop(home, give_up_at, restart=restart)
+        hub = _ask_to_stop(home, give_up_at, restart=restart)
+    pid = None if hub is None else hub.pid
     if _lock_freed(home, give_up_at):
         return pid
-    if pid is None:
+    if hub is None:
         recorded = recorded_pid(home)
         hint = "" if recorded is None else f"; the last hub was process {recorded}"
         raise Failure(f"a process holds {home.hub_lock} and does not listen{hint}: end that process", FAILED)
     if not force:
         raise Failure(f"the hub (pid {pid}) does not stop: wait, or end it with `crosschat stop --force`", FAILED)
-    _signal(pid, signal.SIGKILL)
+    send_signal(hub, signal.SIGKILL)
     if not _lock_freed(home, time.monotonic() + deadline_s):
         raise Failure(f"the hub (pid {pid}) was killed, and another process holds {home.hub_lock}", FAILED)
     return pid
 
 
-def _ask_to_stop(home: Home, give_up_at: float, *, restart: bool) -> int | None:
+def _ask_to_stop(home: Home, give_up_at: float, *, restart: bool) -> Process | None:
+    """The hub that was asked, if one listens."""
     try:
         control = Control.open(home, deadline_s=max(0.1, (give_up_at - time.monotonic()) / 2))
     except NotRunning:
         return None
     with control:
+        # While the connection is open its pid is nobody else's; the start time keeps it so afterwards.
+        hub = find(control.pid)
         try:
             control.ask(wire.Stop(id=new_id(), restart=restart), wire.Done)
         except Failure:
-            _signal(control.pid, signal.SIGTERM)  # it listens, and does not answer or does not want to
+            if hub is not None:
+                send_signal(hub, signal.SIGTERM)  # it listens, and does not answer or does not want to
         control.wait_closed(give_up_at)
-    return control.pid
+    return hub or Process(pid=control.pid, start=0, parent=0, name="")  # not to be seen, so never signalled
 
 
 def _lock_freed(home: Home, give_up_at: float) -> bool:
@@ -109,11 +115,6 @@ def _lock_freed(home: Home, give_up_at: float) -> bool:
             return False
         time.sleep(LOCK_POLL_S)
     return True
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _start(chosen: Configuration, *, port: int | None, stay: bool, idle_stop_s: float | None = None) -> wire.HubStatus:

@@ -18,7 +18,7 @@ from typing import Final
 import trio
 
 from crosschat import lock
-from crosschat.errors import DataDirectoryError, JournalBroken
+from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
 from crosschat.hub.log import Logger, open_log
 from crosschat.hub.recovery import Recovered, recover, save_index
@@ -57,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     try:
         trio.run(_run, Hub(options, log), recovered, asked.ready_fd)
+    except* Displaced as displaced:
+        log.warning("stopped", why=str(displaced.exceptions[0]))
     except* JournalBroken as broken:
         log.critical("the log failed", error=repr(broken.exceptions[0]))
         status = EXIT_JOURNAL
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     except* Exception as defect:  # the outermost edge: nobody sees a traceback of a detached process
         log.critical("defect", exc_info=defect)
         status = EXIT_DEFECT
-    if status == 0:
+    if status == 0 and lock.still_ours(lock_fd, home.hub_lock):  # else the index there is another hub's
         save_index(recovered.log, recovered.state, home.root, RealFiles())
     recovered.log.close()
     log.info("gone", status=status)

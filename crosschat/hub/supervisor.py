@@ -1,9 +1,10 @@
 """Watches over what the hub rests on: its lock, its sockets, its data directory, the agents' processes, and its use.
 
 If the lock file, a socket or the data directory is not the hub's any more, somebody replaced it and there may be
-another hub: this one stops cleanly and leaves the place to the rightful one. An agent whose process ended is put out
-even if a child of it keeps the connection open. A claim whose claimant stays away is freed. A hub that nobody needs
-ends.
+another hub: this one stops cleanly and leaves the place to the rightful one. Until it notices, `FencedLog` sees to it
+that nothing is acked which the other one may not have. `dashboard.lock` is only a note, and is repaired. An agent
+whose process ended is put out even if a child of it keeps the connection open. A claim whose claimant stays away is
+freed. A hub that nobody needs ends.
 """
 
 from __future__ import annotations
@@ -18,14 +19,39 @@ import trio
 from crosschat import lock
 from crosschat.core.handle import EndLease
 from crosschat.core.tasks import ended_leases
-from crosschat.errors import Refused
+from crosschat.errors import Displaced, Refused
+from crosschat.hub.lock import NoteFile
 from crosschat.hub.log import Logger
 from crosschat.hub.router import Router
 from crosschat.hub.sockets import Door
+from crosschat.journal.writer import Appends
 from crosschat.model import THE_SYSTEM
 from crosschat.processes import Process, wait_gone
 
 CHECK_INTERVAL_S: Final = 1.0
+
+
+@attrs.frozen
+class FencedLog:
+    """The log, appended to only as long as the lock is this hub's.
+
+    Another hub takes the lock before it reads the log. So if the lock is still ours *after* a sync, whoever comes
+    later finds those records; if it is not, they may have gone into a file that the other one has replaced.
+    """
+
+    log: Appends
+    lock_fd: int
+    lock_path: Path
+
+    @property
+    def next_seq(self) -> int:
+        return self.log.next_seq
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """As `Log.append`. Raises also Displaced."""
+        self.log.append(lines)
+        if not lock.still_ours(self.lock_fd, self.lock_path):
+            raise Displaced("hub.lock or the data directory was replaced or removed")
 
 
 @attrs.define(eq=False)
@@ -38,6 +64,7 @@ class Supervisor:
     lock_path: Path
     lock_fd: int
     doors: Sequence[Door]
+    note: NoteFile
     idle_stop_s: float | None
     lease_grace_s: float
     _nursery: trio.Nursery | None = None
@@ -77,6 +104,7 @@ class Supervisor:
         return True
 
     async def _watch_place(self) -> None:
+        said: str | None = None
         while True:
             await trio.sleep(CHECK_INTERVAL_S)
             if not lock.still_ours(self.lock_fd, self.lock_path):
@@ -86,6 +114,17 @@ class Supervisor:
                 if not door.in_place:
                     self.stop(f"{door.path.name} was replaced or removed")
                     return
+            said = self._keep_note(said)
+
+    def _keep_note(self, said: str | None) -> str | None:
+        """Repair the note. The same trouble is logged once, not every second: `said` is what was logged last."""
+        try:
+            done = self.note.keep()
+        except OSError as error:
+            done = repr(error)
+        if done != said and done is not None:
+            self.log.warning("dashboard.lock was changed", done=done)
+        return done
 
     async def _end_leases(self) -> None:
         grace_ms = int(self.lease_grace_s * 1000)

@@ -27,13 +27,13 @@ from crosschat.core.presence import Presence
 from crosschat.hub import tasktree
 from crosschat.hub.contain import contain
 from crosschat.hub.control import Desk, serve_control
-from crosschat.hub.lock import HubNote, remove_note, write_note
+from crosschat.hub.lock import HubNote, NoteFile
 from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
 from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
-from crosschat.hub.supervisor import Supervisor
+from crosschat.hub.supervisor import FencedLog, Supervisor
 from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
@@ -71,6 +71,7 @@ class Hub:
         self.options = options
         self.log = log
         self.files = RealFiles()
+        self.note = NoteFile(self.files, options.home.dashboard_lock)
         self.started_ms = time.time_ns() // 1_000_000
         self.version = installed_version()
         self.network: trio.CancelScope | None = None
@@ -130,7 +131,7 @@ class Hub:
     ) -> None:
         await write_log(
             operations,
-            log=recovered.log,
+            log=FencedLog(recovered.log, self.options.lock_fd, self.options.home.hub_lock),
             decide=router.decide,
             keys=router.keys,
             apply=router.apply,
@@ -182,6 +183,7 @@ class Hub:
             home.hub_lock,
             options.lock_fd,
             doors,
+            self.note,
             options.idle_stop_s,
             options.lease_grace_s,
         )
@@ -247,14 +249,14 @@ class Hub:
             started_at=iso(self.started_ms),
         )
         try:
-            write_note(self.files, self.options.home.dashboard_lock, note)
+            self.note.publish(note)
         except OSError as error:
             self.log.warning("dashboard.lock not written", error=repr(error))
 
     def _remove_note(self) -> None:
         with suppress(OSError):
             if lock.still_ours(self.options.lock_fd, self.options.home.hub_lock):
-                remove_note(self.files, self.options.home.dashboard_lock)
+                self.note.withdraw()
 
     def inspect(self, router: Router, recovered: Recovered, asked: Inspect) -> HubStatus:
         """What `crosschat status` shows."""

@@ -152,22 +152,29 @@ def _is_ours(name: str) -> bool:
 
 def _refuse_beside_an_npm_hub(home: Path, files: Files) -> None:
     path = home / "dashboard.lock"
+    pid = npm_hub(path, files)
+    if pid is not None:
+        raise DataDirectoryError(
+            f"A hub of the npm CrossChat runs on {home}, with pid {pid}. Stop it first: `kill {pid}`. If that process "
+            f"is something else, delete {path}."
+        )
+
+
+def npm_hub(path: Path, files: Files) -> int | None:
+    """The pid that the `dashboard.lock` of an npm hub names, if a process with it lives. Raises OSError."""
     try:
         found = files.lstat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _NOTE_BYTES:
-            return
+            return None
         note = json.loads(read_whole(files, path, _NOTE_BYTES))
     except (FileNotFoundError, ValueError, RecursionError):
-        return
+        return None
     if not isinstance(note, dict) or not {"pid", "version"} <= note.keys():
-        return
+        return None
     pid = note["pid"]
     if type(pid) is not int or pid not in _PIDS or pid == os.getpid() or processes.find(pid) is None:
-        return
-    raise DataDirectoryError(
-        f"A hub of the npm CrossChat runs on {home}, with pid {pid}. Stop it first: `kill {pid}`. If that process is "
-        f"something else, delete {path}."
-    )
+        return None
+    return pid
 
 
 def _has_files(path: Path, files: Files) -> bool:

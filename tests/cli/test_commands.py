@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from crosschat.paths import Home
+    from crosschat.processes import Process
 
     Run = Callable[..., Result]
 
@@ -343,12 +344,12 @@ def test_a_hub_that_does_not_stop_is_signalled_and_killed_only_by_force(
     descriptor = lock.try_hold(home.hub_lock)
     assert descriptor is not None
 
-    def record(pid: int, number: int) -> None:
-        sent.append((pid, number))
+    def record(hub: Process, number: int) -> None:
+        sent.append((hub.pid, number))
         if number == signal.SIGKILL:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    monkeypatch.setattr(lifecycle, "_signal", record)
+    monkeypatch.setattr(lifecycle, "send_signal", record)
     with FakeHub(home, lambda _: []):
         with pytest.raises(Failure, match="crosschat stop --force"):
             lifecycle.stop_hub(home, deadline_s=0.2)
@@ -359,7 +360,7 @@ def test_a_hub_that_does_not_stop_is_signalled_and_killed_only_by_force(
 
 
 def test_a_process_that_only_holds_the_lock_is_never_signalled(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_signal", lambda *_: pytest.fail("signalled"))
+    monkeypatch.setattr(lifecycle, "send_signal", lambda *_: pytest.fail("signalled"))
     home.root.mkdir()
     home.dashboard_lock.write_text('{"hub_pid": 1}')
     descriptor = lock.try_hold(home.hub_lock)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from crosschat import wire
+from crosschat import lock, wire
 from crosschat.core.presence import Presence
 from crosschat.core.state import State
+from crosschat.hub.lock import NoteFile
 from crosschat.hub.router import Router
+from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.feed import Feed
+from crosschat.journal.files import RealFiles
 from crosschat.journal.format import encode
 from crosschat.journal.store import Gap
 from crosschat.journal.writer import Committed, Operation
@@ -19,7 +22,8 @@ from crosschat.model import AgentJoined, AnyRecord, Clear, Cursor, Epoch, Messag
 from crosschat.websocket import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from crosschat.hub.log import Logger
 
@@ -69,6 +73,8 @@ class RecordingLog:
 
     def error(self, event: str, **fields: object) -> None:
         self.events.append((event, fields))
+
+    warning = error
 
 
 class Middle:
@@ -132,6 +138,14 @@ class Middle:
 
     def clear(self) -> Clear:
         return Clear(seq=self.next_seq, id=f"r{self.next_seq}", ts=NOW_MS, by="a1", upto=self.next_seq - 1)
+
+
+def supervise(router: Router, stop: Callable[[str], None], home: Path, idle_s: float | None = None) -> Supervisor:
+    """One that holds the lock of `home` (close its `lock_fd` in the end) and has no doors to watch."""
+    held = lock.try_hold(home / "hub.lock")
+    assert held is not None
+    note = NoteFile(RealFiles(), home / "dashboard.lock")
+    return Supervisor(router, stop, silent_log(), home / "hub.lock", held, (), note, idle_s, 600.0)
 
 
 class FakeConnection:

@@ -11,15 +11,14 @@ import pytest
 import trio
 import trio.testing
 
-from crosschat import lock, websocket
+from crosschat import websocket
 from crosschat.hub.peers import Doorway, serve_peer
-from crosschat.hub.supervisor import Supervisor
 from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, WRITE_DEADLINE_S, Quotas
 from crosschat.model import Slot
 from crosschat.processes import PeerCredentials
 from crosschat.websocket import Closed, Connection, text_frame
 from tests.hostile.garbage import HELLO, UPGRADE, frame, said, write
-from tests.hub.rig import NOW_MS, Middle, silent_log
+from tests.hub.rig import NOW_MS, Middle, silent_log, supervise
 from tests.live.rig import join
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio.testing import MockClock
+
+    from crosschat.hub.supervisor import Supervisor
 
 FULL = text_frame(bytes(400_000))  # more than a socket takes, less than a connection's buffer
 
@@ -105,11 +106,9 @@ async def commit_all(middle: Middle) -> None:
 @pytest.fixture
 def doorway(tmp_path: Path) -> Iterator[tuple[Doorway, Supervisor, Middle]]:
     middle = Middle()
-    held = lock.try_hold(tmp_path / "hub.lock")
-    assert held is not None
-    supervisor = Supervisor(middle.router, pytest.fail, silent_log(), tmp_path / "hub.lock", held, (), None, 600.0)
+    supervisor = supervise(middle.router, pytest.fail, tmp_path)
     yield Doorway(middle.router, Quotas(), "test", silent_log(), lambda: None, supervisor), supervisor, middle
-    os.close(held)
+    os.close(supervisor.lock_fd)
 
 
 async def test_a_peer_that_answers_no_pings_is_ended_and_its_agent_is_away(

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from crosschat import processes
-from crosschat.processes import Process, ancestors, find, find_agent_process, peer_credentials, wait_gone
+from crosschat.processes import Process, ancestors, find, find_agent_process, peer_credentials, send_signal, wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +68,18 @@ def test_a_process_may_be_called_anything(name: str) -> None:
         assert found.start > 0
         assert found.exe is not None
         assert found.exe.startswith("python")
+
+
+def test_a_signal_reaches_the_process_that_is_meant_and_no_other_that_has_its_pid() -> None:
+    with running(*named("child")) as (process, _):
+        found = find(process.pid)
+        assert found is not None
+        earlier = attrs.evolve(found, start=found.start - 1)
+        assert not send_signal(earlier, signal.SIGKILL)
+        assert find(process.pid) == found
+        assert send_signal(found, signal.SIGKILL)
+        assert process.wait(5) == -signal.SIGKILL
+        assert not send_signal(found, signal.SIGKILL)
 
 
 def test_there_is_no_process_that_has_ended_or_waits_to_be_reaped() -> None:

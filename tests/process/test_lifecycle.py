@@ -338,6 +338,53 @@ async def test_a_hub_whose_lock_or_socket_was_replaced_stops_and_leaves_the_newc
     assert home.dashboard_lock.exists() == (what == "hub.lock")  # with another lock it is another hub's
 
 
+async def test_a_hub_whose_place_is_taken_while_it_works_acks_nothing_that_the_next_one_does_not_have(
+    place: Path, nursery: trio.Nursery
+) -> None:
+    root = place / "home"
+    acked: dict[str, int] = {}
+    with HubProcess(root, "--stay", *RAISED) as old, Program(root / "run" / "agents.sock") as one:
+        old.started()
+        client = await join(nursery, one.connect())
+        nursery.start_soon(_write_until_cut, client, 0, acked)
+        await eventually(lambda: len(acked) >= 50, 20)
+        for path in (root / "hub.lock", root / "run" / "agents.sock", root / "run" / "control.sock"):
+            path.unlink()
+        with HubProcess(root, "--stay") as new:
+            new.started()
+            assert old.wait(10) == 0
+            with trio.fail_after(5):
+                await client.ended.wait()
+            kept = {line["content"]: line["seq"] for line in log_lines(root) if line["kind"] == "message"}
+            assert {text: kept.get(text) for text in acked} == acked
+            assert (await inspect(new.home)).pid == new.process.pid
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("spoil", ["delete", "replace", "corrupt"])
+async def test_dashboard_lock_comes_back_and_the_hub_and_its_clients_notice_nothing(
+    running_hub: HubProcess, nursery: trio.Nursery, spoil: str
+) -> None:
+    note = running_hub.home.dashboard_lock
+    await eventually(note.exists)
+    before = note.read_bytes()
+    with Program(running_hub.home.agents_socket) as one:
+        ada = await join(nursery, one.connect())
+        match spoil:
+            case "delete":
+                note.unlink()
+            case "replace":
+                note.with_name("new").write_text(json.dumps({"hub_pid": 1, "pid": 1}))
+                note.with_name("new").rename(note)
+            case _:
+                note.write_bytes(before[: len(before) // 2])
+        await eventually(lambda: note.exists() and note.read_bytes() == before)
+        await ada.post("still here")
+        assert running_hub.stop() == 0
+        nursery.cancel_scope.cancel()
+    assert not note.exists()
+
+
 async def test_a_hub_whose_directory_was_moved_away_stops_and_one_can_start_there(place: Path) -> None:
     root = place / "home"
     with HubProcess(root, "--stay") as hub:
