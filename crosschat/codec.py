@@ -1,7 +1,8 @@
 """Frames to JSON and back, strictly: what every door of the hub shares, whatever its frames are.
 
 Unknown or duplicate fields, wrong types, NaN, lone surrogates, excess depth or size are a `BadFrame`; nothing is
-coerced. Tuples are lists, a frame is told from the others of its union by the value of its tag.
+coerced. Only in what comes from a hub, which may be newer than its client, are unknown fields and codes let through.
+Tuples are lists, a frame is told from the others of its union by the value of its tag.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class BadFrame(Refused):
         super().__init__(code, message, path=path)
 
 
+class UnknownFrame(BadFrame):
+    """A frame of a kind that this protocol does not have."""
+
+
 Hook: TypeAlias = Callable[[object, object], object]
 Frame = TypeVar("Frame")
 
@@ -62,6 +67,13 @@ def _code(value: object, _: object) -> object:
     if type(value) is not str:
         raise TypeError(f"expected a string, got {_JSON_NAMES.get(type(value), 'null')}")
     return Code(value)
+
+
+def _code_or_internal(value: object, kind: object) -> object:
+    try:
+        return _code(value, kind)
+    except ValueError:  # a newer hub knows more of them
+        return Code.INTERNAL
 
 
 def _is_literal(kind: object) -> bool:
@@ -99,12 +111,12 @@ def _tag_value(frame: type) -> str:
     return str(vars(frame)["type"])
 
 
-def _strict_converter(tag_of: Mapping[UnionType, str]) -> Converter:
-    converter = Converter(forbid_extra_keys=True, omit_if_default=True)
+def _converter(tag_of: Mapping[UnionType, str], *, strict: bool) -> Converter:
+    converter = Converter(forbid_extra_keys=strict, omit_if_default=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(Code, _code)
+    converter.register_structure_hook(Code, _code if strict else _code_or_internal)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook_func(lambda kind: kind == JsonObject, _exactly(dict))
     converter.register_structure_hook_factory(_is_tuple, _list_for_tuple)
@@ -183,35 +195,34 @@ def parse(data: bytes | str, bounds: Bounds = FROM_CLIENT) -> JsonObject:
 class Codec:
     """Decodes and encodes the frames of some unions; `tags` says which field tells a union's frames apart.
 
-    Every frame class has its tag's value in the class variable `type`.
+    Every frame class has its tag's value in the class variable `type`. The frames of the union `growing` may come from
+    a newer version of this program, and have fields that this one does not know.
     """
 
-    def __init__(self, tags: Mapping[UnionType, str]) -> None:
+    def __init__(self, tags: Mapping[UnionType, str], *, growing: UnionType | None = None) -> None:
         self._tags = tags
+        self._growing = growing
         self._kinds = {union: frozenset(map(_tag_value, get_args(union))) for union in tags}
-        self._converter = _strict_converter(tags)
+        self._converter = _converter(tags, strict=True)
+        self._lenient = self._converter if growing is None else _converter(tags, strict=False)
         self._complete = Converter()
 
     def decode(self, data: bytes | str, union: UnionType, bounds: Bounds) -> object:
-        """The frame of `union` in `data`. Raises BadFrame, which says where."""
+        """The frame of `union` in `data`. Raises BadFrame, which says where; UnknownFrame for a kind that is not in
+        `union`."""
         value, tag = parse(data, bounds), self._tags[union]
         kind = value.get(tag)
+        if tag not in value:
+            raise BadFrame(f"no {tag!r} in the frame", path=tag)
         if not isinstance(kind, str) or kind not in self._kinds[union]:
-            raise BadFrame(
-                f"unknown {tag} {str(kind)[:64]!r}" if tag in value else f"no {tag!r} in the frame", path=tag
-            )
-        return self._structure(value, cast("type", union))
+            error = UnknownFrame if isinstance(kind, str) else BadFrame
+            raise error(f"unknown {tag} {str(kind)[:64]!r}", path=tag)
+        converter = self._lenient if union is self._growing else self._converter
+        return _structure(converter, value, cast("type", union))
 
     def decode_as(self, data: bytes | str, kind: type[Frame], bounds: Bounds) -> Frame:
         """The fields of a frame whose kind is known from elsewhere, and not in `data`. Raises BadFrame."""
-        return cast("Frame", self._structure(parse(data, bounds), kind))
-
-    def _structure(self, value: JsonObject, kind: type) -> object:
-        try:
-            return self._converter.structure(value, kind)
-        except (BaseValidationError, TypeError, ValueError, KeyError, AttributeError) as error:
-            cause, _, path = transform_error(error, "", _in_words)[0].rpartition(" @ ")
-            raise BadFrame(cause, path=path.lstrip(".") or None) from None
+        return cast("Frame", _structure(self._converter, parse(data, bounds), kind))
 
     def to_json(self, value: object) -> bytes:
         """Compact UTF-8 JSON of a frame or view; fields at their default are left out."""
@@ -226,6 +237,14 @@ class Codec:
         head = f'{{"{tag}":"{kind}"'.encode()
         fields = self.to_json(frame)
         return head + b"}" if fields == b"{}" else head + b"," + fields[1:]
+
+
+def _structure(converter: Converter, value: JsonObject, kind: type) -> object:
+    try:
+        return converter.structure(value, kind)
+    except (BaseValidationError, TypeError, ValueError, KeyError, AttributeError) as error:
+        cause, _, path = transform_error(error, "", _in_words)[0].rpartition(" @ ")
+        raise BadFrame(cause, path=path.lstrip(".") or None) from None
 
 
 def _in_words(error: BaseException, _: type | None) -> str:

@@ -17,6 +17,8 @@ from typing import ClassVar, Final, Literal, TypeAlias
 import attrs
 
 FORMAT: Final = 1
+PROTOCOL: Final = 1  # between the hub and its clients, see `wire`
+PROTOCOLS_BACK: Final = 2  # so many earlier ones are served
 ID_PATTERN: Final = r"[0-9a-z-]{1,36}"
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 USER: Final = "user"  # the person at the page

@@ -26,6 +26,9 @@ The control door (command line to hub)
     tail       deliveries of everything from now on, or after `after_seq`; answered by `batch` frames for ever
     pause      the agent is not woken any more, or with `paused` false again; answered by `done`
     session    what a Claude Code session does, told by its hooks; answered by `brief`
+    succeed    a client asks to put its own version of the hub in this one's place; answered by `done` if it is newer
+               and nobody else is about to. A `stop` on the same connection then passes the lock on, see
+               `hub.succession`. Neither of the two may ever change: every version must understand them
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -42,6 +45,11 @@ From the hub
 Requests carry `id`, chosen by the client and echoed. Requests that change something carry `cid`, the client's
 idempotency id: sending the same `cid` again with the same content is answered as the first time and changes
 nothing; with other content it is a `conflict`. An answer that changes something is sent after the change is durable.
+
+Every change of a frame or a code is a new protocol, and a hub serves its own and the two before it. A client that is
+newer than the hub replaces it first, so it is older clients that a hub has to serve: requests gain optional fields
+only, and a frame or a value that a protocol does not know is not sent to clients that speak it. Fields of the hub's
+frames that a client does not know it ignores.
 """
 
 from __future__ import annotations
@@ -59,8 +67,8 @@ from crosschat.model import Importance, JsonObject, Outcome, Source, Status, Tas
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL: Final = 1
-PROTOCOLS_SERVED: Final = (1,)
+PROTOCOL: Final = model.PROTOCOL
+PROTOCOLS_SERVED: Final = range(max(1, PROTOCOL - model.PROTOCOLS_BACK), PROTOCOL + 1)
 
 
 # --- what agents see of the log -------------------------------------------------------------------------------
@@ -375,6 +383,14 @@ class SessionEvent:
 
 
 @attrs.frozen(kw_only=True)
+class Succeed:
+    type: ClassVar = "succeed"
+    id: str
+    protocol: int
+    version: str
+
+
+@attrs.frozen(kw_only=True)
 class Inspect:
     type: ClassVar = "inspect"
     id: str
@@ -566,7 +582,18 @@ AgentFrame: TypeAlias = (
     | Mark
 )
 ControlFrame: TypeAlias = (
-    Send | Read | Search | Peers | ClearChannel | ReleaseTask | PauseAgent | Tail | SessionEvent | Inspect | Stop
+    Send
+    | Read
+    | Search
+    | Peers
+    | ClearChannel
+    | ReleaseTask
+    | PauseAgent
+    | Tail
+    | SessionEvent
+    | Succeed
+    | Inspect
+    | Stop
 )
 HubFrame: TypeAlias = (
     Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Cleared | Error | Bye
@@ -576,7 +603,7 @@ Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
 
 # --- decoding and encoding ---------------------------------------------------------------------------------------
 
-_CODEC: Final = Codec({AgentFrame: "type", ControlFrame: "op", HubFrame: "type"})
+_CODEC: Final = Codec({AgentFrame: "type", ControlFrame: "op", HubFrame: "type"}, growing=HubFrame)
 
 
 def decode_agent(data: bytes | str) -> AgentFrame:
@@ -592,6 +619,13 @@ def decode_control(data: bytes | str) -> ControlFrame:
 def decode_hub(data: bytes | str) -> HubFrame:
     """A frame from the hub, for its clients. Raises BadFrame."""
     return cast("HubFrame", _CODEC.decode(data, HubFrame, FROM_HUB))
+
+
+def hello_protocol(data: bytes | str) -> int | None:
+    """The protocol of a hello, also of one that this version cannot decode; None if it is none. Raises BadFrame."""
+    found = parse(data)
+    protocol = found.get("protocol")
+    return protocol if found.get("type") == Hello.type and type(protocol) is int else None
 
 
 def request_id(data: bytes | str) -> str | None:

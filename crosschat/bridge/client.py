@@ -6,6 +6,7 @@ Invariants
                 again, and the error says whether it may have been stored.
     deliveries  resume behind the last good number; a hole ends the connection, and the next one fills it.
     the hub     may die, restart, be replaced or refuse: the link reports it and tries again. It ends by cancel only.
+                One that is older than this client is asked to make room for a newer one, and serves until then.
 
 A cancel tears nothing: the connection goes with it, and a frame that was under way arrived whole or not at all.
 """
@@ -17,12 +18,13 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import attrs
 import trio
 
-from crosschat import codec, wire
+from crosschat import codec, version, wire
 from crosschat.bridge.launch import HubUnavailable
 from crosschat.bridge.requests import Pending, Request, Result, encode, refusal
 from crosschat.errors import Code, Refused
@@ -38,6 +40,7 @@ LONGEST_PAUSE_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 30.0
 ASKED_PAUSE_S: Final = 0.5
 REQUESTS_PENDING: Final = 64
+UNSUPPORTED_TRIES: Final = 5  # somebody else may be about to replace a hub that is too old
 
 
 class Connection(Protocol):
@@ -86,6 +89,7 @@ class Link:
         self._outbox: deque[Pending | bytes] = deque()
         self._work = trio.Event()  # the outbox is not empty
         self._asked = trio.Event()  # a tool needs the hub
+        self._unsupported = 0  # refusals of our protocol in a row
         self._may_start = True  # False after the person stopped the hub, until a tool needs it
 
     # --- what tools do
@@ -186,10 +190,14 @@ class Link:
             try:
                 connection = await self._reach(nursery)
                 await self._join(connection)
+                if self._is_newer_than_hub():
+                    nursery.start_soon(self._replace_hub)
                 nursery.start_soon(self._send_outbox, connection, nursery.cancel_scope)
                 ended = await self._receive(connection)
             except HubUnavailable as error:
                 ended = self._give_up(Refused(Code.UNAVAILABLE, str(error)))
+            except _Unsupported as error:
+                ended = await self._make_supported(error.refused)
             except _Ended as end:
                 ended = end.attempt
             except OSError as error:
@@ -200,6 +208,28 @@ class Link:
                 pass
             nursery.cancel_scope.cancel()
         return ended
+
+    def _is_newer_than_hub(self) -> bool:
+        ours, theirs = self.hello, self.welcome
+        return theirs is not None and version.key(ours.protocol, ours.version) > version.key(
+            theirs.protocol, theirs.version
+        )
+
+    async def _replace_hub(self) -> None:
+        """The hub goes on serving meanwhile, and says bye when it makes room. If it does not, it is used as it is."""
+        with suppress(HubUnavailable):
+            await self._start_hub()
+
+    async def _make_supported(self, refused: Refused) -> _Attempt:
+        """The hub does not know our protocol: replace it if it is older, else tell who waits what to upgrade."""
+        self._unsupported += 1
+        if self._unsupported > UNSUPPORTED_TRIES:
+            return self._give_up(refused)
+        try:
+            await self._start_hub()
+        except HubUnavailable as error:
+            return self._give_up(Refused(refused.code, str(error)))
+        return _Attempt(refused=refused)
 
     async def _reach(self, nursery: trio.Nursery) -> Connection:
         try:
@@ -239,6 +269,7 @@ class Link:
             self._outbox.append(wire.encode(mark))
         self._outbox.extend(self._pending.values())
         self._work.set()
+        self._unsupported = 0
         self.connected, self.trouble = True, None
         self.news()
 
@@ -260,7 +291,11 @@ class Link:
     async def _receive(self, connection: Connection) -> _Attempt:
         while True:
             data = await connection.receive()
-            match wire.decode_hub(data):
+            try:
+                received = wire.decode_hub(data)
+            except codec.UnknownFrame:  # a newer hub's: it is not for this client
+                continue
+            match received:
                 case wire.Batch() as batch:
                     if not self.inbox.add(batch, len(data)):
                         return _Attempt()
@@ -291,7 +326,7 @@ class Link:
             self.superseded = True  # the newer one is in use; a call of ours would prove the contrary
             raise _Ended(_Attempt(math.inf, refused=refused))
         if refused.code is Code.UNSUPPORTED_PROTOCOL:
-            raise _Ended(self._give_up(refused))
+            raise _Unsupported(refused)
         pause_s = LONGEST_PAUSE_S if frame.retry_after_ms is None else frame.retry_after_ms / 1000
         raise _Ended(_Attempt(pause_s, patient=True, refused=refused))
 
@@ -301,6 +336,12 @@ class Link:
         for pending in self._pending.values():
             pending.settle(Refused(refused.code, pending.lost(problem, lasting=True)))
         return _Attempt(REFUSED_PAUSE_S, refused=refused)
+
+
+class _Unsupported(Exception):
+    def __init__(self, refused: Refused) -> None:
+        super().__init__()
+        self.refused = refused
 
 
 class _Ended(Exception):

@@ -4,6 +4,9 @@ Whoever wants a hub connects first; who finds nobody takes `hub.lock`, connects 
 locked descriptor, so the lock is never free between starter and hub and of many starters exactly one starts one. The
 others keep connecting, and take the lock themselves if the first one's hub did not come up.
 
+Who finds a hub of an older version asks it to make room, and starts its own with that connection (`hub.succession`
+has the story); once for each process, so a version that cannot run does not drain the other again and again.
+
 The hub is nobody's child (a shell starts it in the background and leaves), in a session of its own, so it outlives
 who started it. A starter that dies half-way leaves either a hub that comes up by itself or a lock that is free.
 """
@@ -20,21 +23,26 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from crosschat import lock
+from crosschat import lock, version
+from crosschat.model import PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from crosschat.paths import Home
 
 START_DEADLINE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.1
+SUCCEED_DEADLINE_S: Final = 1.0  # a hub that takes longer to say whether it makes room is used as it is
 READY_LINE_BYTES: Final = 64 * 1024
 # Who an agent is, and the tokens of its session, are no business of the hub, whoever happens to start it.
 PRIVATE_VARIABLES: Final = ("CLAUDE", "CROSSCHAT_NAME", "CROSSCHAT_CWD")
 # The shell puts the program in the background and exits, which leaves it to init.
 DETACH: Final = ("/bin/sh", "-c", '"$@" &', "crosschat-launch")
+
+
+_failed_to_succeed = False  # this process has tried, and its version of the hub did not come up
 
 
 class HubUnavailable(Exception):
@@ -48,23 +56,35 @@ def ensure_hub(
     port: int | None = None,
     idle_stop_s: float | None = None,
     stay: bool = False,
+    create: bool = True,
 ) -> None:
-    """Return when a hub accepts connections for `home`, starting one if there is none.
+    """Return when a hub accepts connections for `home`, starting one if there is none, or only an older one.
 
-    The options are for a hub that is started here; a running one keeps its own. Raises HubUnavailable after about
-    `wait_s`, or at once if the hub refuses to run, then with the hub's own words.
+    The options are for a hub that is started here; a running one keeps its own, and leaves them to its successor.
+    Without `create`, no new data directory is made. Raises HubUnavailable after about `wait_s`, or at once if the hub
+    refuses to run, then with the hub's own words, or if the one that runs is too new for this client.
     """
     give_up_at, pause = time.monotonic() + wait_s, FIRST_PAUSE_S
-    while not answers(home):
-        if _may_be_foreign(home):
-            _start(home, hub_command(home, port=port, idle_stop_s=idle_stop_s, stay=stay), None, give_up_at)
+
+    def start(option: str = "", descriptor: int | None = None) -> None:
+        command = hub_command(home, port=port, idle_stop_s=idle_stop_s, stay=stay)
+        _start(home, command, give_up_at, option, descriptor)
+
+    while True:
+        if answers(home):
+            if _succeed(home, start):
+                return
+        elif not create and not os.path.exists(home.root / "FORMAT"):
+            raise HubUnavailable(
+                f"the data directory {home.root} is gone: move it back, or begin a new one with `crosschat start`"
+            )
+        elif _may_be_foreign(home):
+            start()
             return
-        descriptor = _take_lock(home)
-        if descriptor is not None:
+        elif (descriptor := _take_lock(home)) is not None:
             try:
                 if not answers(home):
-                    command = hub_command(home, port=port, idle_stop_s=idle_stop_s, stay=stay)
-                    _start(home, command, descriptor, give_up_at)
+                    start("--lock-fd", descriptor)
             finally:
                 os.close(descriptor)  # the hub has its own copy
             return
@@ -75,6 +95,50 @@ def ensure_hub(
             )
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _succeed(home: Home, start: Callable[[str, int], None]) -> bool:
+    """Put a hub of this version in the place of an older one. False if there may be none now."""
+    global _failed_to_succeed
+    way = None if _failed_to_succeed else _ask_to_succeed(home)
+    if way is None:
+        return True
+    with way:
+        try:
+            start("--heir-fd", way.fileno())
+        except HubUnavailable:
+            _failed_to_succeed = True
+            return False
+    return True
+
+
+def _ask_to_succeed(home: Home) -> socket.socket | None:
+    """The connection on which the hub agreed to make room; None if it is not older, or for now has no answer.
+    Raises HubUnavailable if it is so much newer that it does not serve this client."""
+    asked = {"op": "succeed", "id": "succeed", "protocol": PROTOCOL, "version": version.installed()}
+    way = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    answer: object = None
+    try:
+        way.settimeout(SUCCEED_DEADLINE_S)
+        way.connect(os.fspath(home.control_socket))
+        way.sendall(json.dumps(asked).encode() + b"\n")
+        answer = json.loads(_line(way))
+    except (OSError, ValueError):  # it hangs or ends: whoever talks to it next will see, and has its own patience
+        pass
+    kind = answer.get("type") if isinstance(answer, dict) else None
+    if kind == "done":
+        return way
+    way.close()
+    if kind == "error" and isinstance(answer, dict) and answer.get("code") == "unsupported_protocol":
+        raise HubUnavailable(str(answer.get("message")))
+    return None
+
+
+def _line(way: socket.socket) -> bytes:
+    said = b""
+    while not said.endswith(b"\n") and len(said) < READY_LINE_BYTES and (part := way.recv(4096)):
+        said += part
+    return said
 
 
 def answers(home: Home) -> bool:
@@ -135,10 +199,11 @@ def _cannot_use(home: Home, error: OSError) -> HubUnavailable:
     )
 
 
-def _start(home: Home, command: list[str], lock_fd: int | None, give_up_at: float) -> None:
+def _start(home: Home, command: list[str], give_up_at: float, option: str, descriptor: int | None) -> None:
+    """Start the hub, with the descriptor under that option, and return when it serves."""
     ready, ready_in_hub = os.pipe()
-    passed = [ready_in_hub] if lock_fd is None else [ready_in_hub, lock_fd]
-    held = [] if lock_fd is None else ["--lock-fd", str(lock_fd)]
+    passed = [ready_in_hub] if descriptor is None else [ready_in_hub, descriptor]
+    held = [] if descriptor is None else [option, str(descriptor)]
     try:
         try:
             subprocess.run(

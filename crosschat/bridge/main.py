@@ -10,13 +10,12 @@ import os
 import signal
 import sys
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from crosschat import processes, websocket, wire
+from crosschat import processes, version, websocket, wire
 from crosschat.bridge.calls import Session
 from crosschat.bridge.client import Link
 from crosschat.bridge.doorbell import find_doorbell
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from crosschat.bridge.wake import SendRing
 
-DISTRIBUTION: Final = "crosschat-hub"
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SESSION_VARIABLE: Final = "CLAUDE_CODE_SESSION_ID"
 
@@ -63,25 +61,19 @@ def main() -> int:
     return 0
 
 
-def version() -> str:
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0"  # a checkout that was not installed
-
-
 def open_session(configuration: Configuration, cwd: Path) -> Session:
     """Everything of one client, not running yet."""
     home, inbox = configuration.home, Inbox()
 
     async def start_hub() -> None:
-        start = partial(ensure_hub, home, port=configuration.dashboard_port)
+        # Who has seen the data directory makes no new one in its place: it was moved, and may be moved back.
+        start = partial(ensure_hub, home, port=configuration.dashboard_port, create=inbox.epoch is None)
         # Abandoned, the thread ends with the process, or its hub comes up: both are what was wanted.
         await trio.to_thread.run_sync(start, abandon_on_cancel=True)
 
     hello = wire.Hello(
         protocol=wire.PROTOCOL,
-        version=version(),
+        version=version.installed(),
         cwd=os.fspath(cwd),
         name=configuration.name,
         project=project_of(cwd),

@@ -1,6 +1,8 @@
 """A plain, blocking client of the hub's control door: one JSON line asks, one answers.
 
-Every wait is bounded but one: `follow` waits for the next delivery as long as the hub lives. An answer is refused
+A hub that goes while it is asked, because it restarts, makes room for a newer version or stops unused, is no failure
+of a command that may start one: it is asked again, with the same `cid`, which the next hub answers as this one would
+have. Every wait is bounded but one: `follow` waits for the next delivery as long as a hub lives. An answer is refused
 above `ANSWER_BYTES` before it is looked at. Whatever goes wrong is one exception, `Failure`, with cause, remedy and
 exit status; `NotRunning` is the one callers treat apart. The hub is asked nothing unless the kernel says that it is
 a process of ours. Closing the connection leaves nothing behind on either side.
@@ -13,13 +15,15 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import attrs
+
 from crosschat import codec, wire
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.errors import Code
 from crosschat.processes import peer_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from crosschat.paths import Configuration, Home
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 ANSWER_DEADLINE_S: Final = 10.0
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
+AGAIN_PAUSE_S: Final = 0.05
+FOLLOW_PATIENCE_S: Final = 10.0  # whoever needs a hub starts one; who only follows waits so long for that
 PAGE_DEADLINE_S: Final = 3.0  # the page comes up after the doors
 PAGE_POLL_S: Final = 0.02
 
@@ -52,16 +58,24 @@ class NotRunning(Failure):
         super().__init__(f"no hub runs for {home.root}: start one with `crosschat start`", NO_HUB)
 
 
+class _Gone(Failure):
+    """The hub ended the connection, or says that it is about to."""
+
+    def __init__(self, why: str = "the hub went away: try again, `crosschat logs` says why it left") -> None:
+        super().__init__(why, NO_HUB)
+
+
 def new_id() -> str:
     return os.urandom(8).hex()
 
 
 class Control:
-    """An open connection. `pid` is the hub's, from the kernel."""
+    """An open connection. `pid` is the hub's, from the kernel. `again` opens the next one when a hub goes."""
 
     def __init__(self, sock: socket.socket, *, deadline_s: float = ANSWER_DEADLINE_S) -> None:
         """Takes the connected socket, and closes it when the other end is another user's. Raises Failure."""
         self._sock = sock
+        self.again: Callable[[], Control] | None = None
         self._deadline_s = deadline_s
         self._unread = bytearray()
         try:
@@ -106,6 +120,16 @@ class Control:
     def ask(self, frame: Asking, expected: type[Expected]) -> Expected:
         """The hub's answer within the deadline. Raises Failure for a refusal, for silence and for nonsense."""
         give_up_at = time.monotonic() + self._deadline_s
+        while True:
+            try:
+                return self._ask_once(frame, expected, give_up_at)
+            except _Gone:
+                if self.again is None or time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(AGAIN_PAUSE_S)
+            self._take(self.again())
+
+    def _ask_once(self, frame: Asking, expected: type[Expected], give_up_at: float) -> Expected:
         self._send(frame)
         while True:
             answer = self._receive(give_up_at)
@@ -113,22 +137,38 @@ class Control:
                 return answer
             self._refuse(answer, frame.id)
 
-    def follow(self, tail: wire.Tail) -> Iterator[wire.Batch]:
-        """Deliveries until the hub goes, which is a Failure, or the caller stops asking for them."""
-        self._send(tail)
+    def _take(self, other: Control) -> None:
+        """Go on with the connection of another one."""
+        self._sock.close()
+        self._sock, self.pid, self._unread = other._sock, other.pid, bytearray()
+
+    def follow(self, home: Home, tail: wire.Tail) -> Iterator[wire.Batch]:
+        """Deliveries until the caller stops asking for them. When the hub goes, the next one goes on where it ended.
+        That nobody starts one for `FOLLOW_PATIENCE_S` is a Failure."""
         while True:
-            if batch := self._delivery(tail, None):
-                yield batch
+            try:
+                self._send(tail)
+                while True:
+                    if batch := self._delivery(tail, None):
+                        tail = attrs.evolve(tail, after_seq=batch.to_seq)
+                        yield batch
+            except _Gone as gone:
+                self._take(_next_hub(home, gone))
 
     def catch_up(self, tail: wire.Tail, head: int) -> Iterator[wire.Batch]:
         """Deliveries up to the record `head`; the hub reports also where nothing is to be seen. Raises Failure."""
-        self._send(tail)
         upto = tail.after_seq or 0
         while upto < head:
-            batch = self._delivery(tail, time.monotonic() + self._deadline_s)
-            if batch is not None:
-                yield batch
-                upto = batch.to_seq
+            try:
+                self._send(attrs.evolve(tail, after_seq=upto))
+                while upto < head:
+                    if batch := self._delivery(tail, time.monotonic() + self._deadline_s):
+                        yield batch
+                        upto = batch.to_seq
+            except _Gone:
+                if self.again is None:
+                    raise
+                self._take(self.again())
 
     def _delivery(self, tail: wire.Tail, give_up_at: float | None) -> wire.Batch | None:
         frame = self._receive(give_up_at)
@@ -193,7 +233,7 @@ class Control:
             except OSError:
                 part = b""
             if not part:
-                raise Failure("the hub went away: try again, `crosschat logs` says why it left", NO_HUB)
+                raise _Gone
             self._unread += part
         line = bytes(self._unread[:end])
         del self._unread[: end + 1]
@@ -211,9 +251,11 @@ class Control:
         match frame:
             case wire.Error(id=about) if about in (None, asked):
                 later = "" if frame.retry_after_ms is None else f" (try again in {frame.retry_after_ms / 1000:g} s)"
-                raise Failure(frame.message + later, NO_HUB if frame.code == Code.UNAVAILABLE else FAILED)
+                if frame.code is Code.UNAVAILABLE:
+                    raise _Gone(frame.message + later)
+                raise Failure(frame.message + later, FAILED)
             case wire.Bye():
-                raise Failure(f"the hub is leaving ({frame.reason}): try again in a moment", NO_HUB)
+                raise _Gone(f"the hub is leaving ({frame.reason}): try again in a moment")
             case wire.Sent() | wire.Page() | wire.PeerList() | wire.Done() | wire.HubStatus() if frame.id == asked:
                 raise Failure(f"the hub answered with {frame.type!r}: try `crosschat restart`", FAILED)
             case _:
@@ -225,12 +267,37 @@ def page_of(status: wire.HubStatus) -> str:
     return status.dashboard or f"off: {status.dashboard_problem or 'still starting'}"
 
 
-def running_hub(chosen: Configuration) -> Control:
-    """A connection to the hub, which is started if none runs. Raises Failure."""
+def _next_hub(home: Home, gone: _Gone) -> Control:
+    """A connection to the hub that somebody starts. Raises the failure if nobody does."""
+    give_up_at = time.monotonic() + FOLLOW_PATIENCE_S
+    while True:
+        time.sleep(AGAIN_PAUSE_S)
+        try:
+            return Control.open(home)
+        except NotRunning:
+            if time.monotonic() >= give_up_at:
+                raise gone from None
+
+
+def running_hub(
+    chosen: Configuration, *, port: int | None = None, stay: bool = False, idle_stop_s: float | None = None
+) -> Control:
+    """A connection to the hub, which is started if none runs, also later if it goes meanwhile. Raises Failure."""
     from crosschat.bridge.launch import HubUnavailable, ensure_hub
 
-    try:
-        ensure_hub(chosen.home, port=chosen.dashboard_port)
-    except HubUnavailable as error:
-        raise Failure(str(error), NO_HUB) from None
-    return Control.open(chosen.home)
+    def connect() -> Control:
+        give_up_at = time.monotonic() + ANSWER_DEADLINE_S
+        while True:
+            try:
+                ensure_hub(chosen.home, port=port or chosen.dashboard_port, stay=stay, idle_stop_s=idle_stop_s)
+            except HubUnavailable as error:
+                raise Failure(str(error), NO_HUB) from None
+            try:
+                return Control.open(chosen.home)
+            except NotRunning:  # it stopped unused between the two, or makes room for another
+                if time.monotonic() >= give_up_at:
+                    raise
+
+    found = connect()
+    found.again = connect
+    return found

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from crosschat import lock, wire
-from crosschat.bridge.launch import HubUnavailable, answers, ensure_hub
+from crosschat.bridge.launch import HubUnavailable, answers
 from crosschat.cli import text
-from crosschat.cli.control import Control, NotRunning, new_id, page_of
+from crosschat.cli.control import Control, NotRunning, new_id, page_of, running_hub
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.cli.options import configuration, json_option
 from crosschat.processes import Process, find, send_signal
@@ -118,11 +118,7 @@ def _lock_freed(home: Home, give_up_at: float) -> bool:
 
 
 def _start(chosen: Configuration, *, port: int | None, stay: bool, idle_stop_s: float | None = None) -> wire.HubStatus:
-    try:
-        ensure_hub(chosen.home, port=port or chosen.dashboard_port, stay=stay, idle_stop_s=idle_stop_s)
-    except HubUnavailable as error:
-        raise Failure(str(error), NO_HUB) from None
-    with Control.open(chosen.home) as control:
+    with running_hub(chosen, port=port, stay=stay, idle_stop_s=idle_stop_s) as control:
         return control.status()
 
 

@@ -129,7 +129,7 @@ def tail(home: str | None, count: int, follow: bool, as_json: bool) -> None:
         text.echo("nothing has been written yet", err=True)
     if follow:
         with running_hub(chosen) as control:
-            for batch in control.follow(wire.Tail(id=new_id(), after_seq=head)):
+            for batch in control.follow(chosen.home, wire.Tail(id=new_id(), after_seq=head)):
                 for item in batch.items:
                     _print(item, as_json=as_json)
 

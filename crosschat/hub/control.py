@@ -23,6 +23,7 @@ from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.router import Router, error_frame
 from crosschat.hub.sessions import take_event
+from crosschat.hub.succession import Succession
 from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
@@ -38,6 +39,7 @@ from crosschat.wire import (
     Search,
     SessionEvent,
     Stop,
+    Succeed,
     Tail,
     decode_control,
     encode,
@@ -68,6 +70,7 @@ class Desk:
     router: Router
     inspect: Callable[[Inspect], HubStatus]
     stop: StopHub
+    succession: Succession
     log: Logger
     connections: int = 0
 
@@ -87,6 +90,7 @@ async def serve_control(desk: Desk, stream: trio.SocketStream) -> None:
             await _serve(desk, stream)
         finally:
             desk.connections -= 1
+            desk.succession.release(stream)
     except* (trio.BrokenResourceError, trio.TooSlowError):  # in a group, if a tail met it
         pass
 
@@ -141,12 +145,21 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
     try:
         if isinstance(frame, Tail):
             await _tail(desk.router, stream, frame)
+        elif isinstance(frame, Succeed):
+            desk.succession.reserve(stream, frame)
         await _say(stream, await _carry_out(desk, frame, peer_credentials(stream.socket).pid))
     except Refused as refused:
         await _say(stream, error_frame(frame.id, refused))
     finally:
         if isinstance(frame, Stop):  # also if who asked does not wait for the answer
-            desk.stop("it restarts" if frame.restart else "the person stopped it", until_asked=not frame.restart)
+            _stop(desk, stream, frame)
+
+
+def _stop(desk: Desk, stream: trio.SocketStream, frame: Stop) -> None:
+    if desk.succession.accept(stream, stream.socket.fileno()):
+        desk.stop("a newer version takes over", until_asked=False)
+    else:
+        desk.stop("it restarts" if frame.restart else "the person stopped it", until_asked=not frame.restart)
 
 
 async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
@@ -162,7 +175,7 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return desk.inspect(frame)
         case SessionEvent():
             return await take_event(router, pid, frame)
-        case Stop() | Tail():
+        case Stop() | Tail() | Succeed():
             return Done(id=frame.id)
         case _:
             return router.answer(frame, await router.ask(THE_CLI, frame))

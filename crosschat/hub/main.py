@@ -2,7 +2,7 @@
 ended.
 
 The lock is held from before anything is read until the process is gone; `--lock-fd` passes one that the starter
-took, so it is never free in between.
+took, so it is never free in between. `--heir-fd` passes a connection to an older hub, which gives its lock away.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
 from crosschat.hub.log import Logger, open_log
 from crosschat.hub.recovery import Recovered, recover, save_index
+from crosschat.hub.succession import Will, inherit
 from crosschat.hub.tree import Hub, Options
 from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles, exists
@@ -38,8 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parse(arguments)
     home = Home(Path(asked.home), Path(asked.run_dir) if asked.run_dir else None)
     os.umask(0o077)
+    will: Will | None = None
     try:
-        lock_fd = _take_lock(home) if asked.lock_fd is None else asked.lock_fd
+        if asked.heir_fd is not None:
+            lock_fd, will = _inherit(home, asked.heir_fd)
+        else:
+            lock_fd = _take_lock(home) if asked.lock_fd is None else asked.lock_fd
         os.set_inheritable(lock_fd, False)
         recovered = recover(home.root, RealFiles())
         log = _open_log(home.logs)
@@ -49,14 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(
         home=home,
         lock_fd=lock_fd,
-        port=asked.port,
-        idle_stop_s=None if asked.stay else asked.idle_stop_s,
+        port=asked.port or (will.port if will else None),
+        idle_stop_s=None if asked.stay else will.idle_stop_s if will else asked.idle_stop_s,
         lease_grace_s=asked.lease_grace_s,
         quotas=_quotas(asked.quotas),
     )
-    status = 0
+    status, hub = 0, Hub(options, log)
     try:
-        trio.run(_run, Hub(options, log), recovered, asked.ready_fd)
+        trio.run(_run, hub, recovered, asked.ready_fd)
     except* Displaced as displaced:
         log.warning("stopped", why=str(displaced.exceptions[0]))
     except* JournalBroken as broken:
@@ -73,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         save_index(recovered.log, recovered.state, home.root, RealFiles())
     recovered.log.close()
     log.info("gone", status=status)
+    hub.succession.hand_over(lock_fd)  # the last act: from here on the directory may be another hub's
     return status
 
 
@@ -94,6 +101,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--home", required=True, help="the data directory")
     parser.add_argument("--run-dir", help="where the sockets are, if not in the data directory")
     parser.add_argument("--lock-fd", type=int, help="a descriptor that holds hub.lock already")
+    parser.add_argument("--heir-fd", type=int, help="a connection to the older hub that this one takes the place of")
     parser.add_argument("--ready-fd", type=int, help="gets one line of JSON once the hub accepts, or why it does not")
     parser.add_argument("--port", type=int, help="the page's port")
     parser.add_argument("--idle-stop-s", type=float, default=IDLE_STOP_S, help="stop when unused for so long")
@@ -120,6 +128,14 @@ def _take_lock(home: Home) -> int:
             "stop it with `crosschat stop`."
         )
     return held
+
+
+def _inherit(home: Home, heir_fd: int) -> tuple[int, Will | None]:
+    """Have the older hub end, now that this one could run. Raises DataDirectoryError and OSError as the other way."""
+    os.set_inheritable(heir_fd, False)
+    check_directory(home.root, RealFiles())
+    inherited = inherit(socket.socket(fileno=heir_fd))
+    return inherited or (_take_lock(home), None)  # it ended on its way, and so its lock is free
 
 
 def _report(ready_fd: int | None, message: dict[str, object]) -> None:

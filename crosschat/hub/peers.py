@@ -27,6 +27,7 @@ from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.quota import Bucket
 from crosschat.hub.router import Fresh, Router, error_frame
+from crosschat.hub.succession import refuse_protocol
 from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.store import Gap
 from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, SHORT_TEXT_CHARS, Quotas
@@ -34,7 +35,6 @@ from crosschat.model import THE_SYSTEM, Actor, iso
 from crosschat.websocket import Closed, Connection, text_frame
 from crosschat.wire import (
     PROTOCOL,
-    PROTOCOLS_SERVED,
     AgentFrame,
     Bye,
     Error,
@@ -49,6 +49,7 @@ from crosschat.wire import (
     Welcome,
     decode_agent,
     encode,
+    hello_protocol,
     request_id,
 )
 
@@ -197,16 +198,12 @@ class _Peer:
                 data = await self._connection.receive()
         except trio.TooSlowError:
             raise Refused(Code.NOT_JOINED, f"No hello within {HELLO_DEADLINE_S:g} s.") from None
+        protocol = hello_protocol(data)  # asked first: a hello of another protocol may look different
+        if protocol is not None:
+            refuse_protocol(protocol, self._door.version)
         frame = decode_agent(data)
         if not isinstance(frame, Hello):
             raise Refused(Code.NOT_JOINED, "The first frame is a hello.", path="type")
-        if frame.protocol not in PROTOCOLS_SERVED:
-            side = "the client" if frame.protocol < PROTOCOL else f"the hub (version {self._door.version})"
-            raise Refused(
-                Code.UNSUPPORTED_PROTOCOL,
-                f"The client speaks protocol {frame.protocol}, the hub {PROTOCOL}: upgrade {side}.",
-                path="protocol",
-            )
         return frame
 
     async def _join(self, hello: Hello) -> Welcome:

@@ -14,13 +14,12 @@ import os
 import time
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from crosschat import lock, processes
+from crosschat import lock, processes, version
 from crosschat.core import views
 from crosschat.core.handle import BeginEpoch
 from crosschat.core.presence import Presence
@@ -33,6 +32,7 @@ from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
 from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
+from crosschat.hub.succession import Succession, Will
 from crosschat.hub.supervisor import FencedLog, Supervisor
 from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
 from crosschat.journal.feed import Feed
@@ -73,7 +73,8 @@ class Hub:
         self.files = RealFiles()
         self.note = NoteFile(self.files, options.home.dashboard_lock)
         self.started_ms = time.time_ns() // 1_000_000
-        self.version = installed_version()
+        self.version = version.installed()
+        self.succession = Succession(self.version, Will(idle_stop_s=options.idle_stop_s, port=options.port))
         self.network: trio.CancelScope | None = None
         self.stopped_because: str | None = None
         self.doorway: Doorway | None = None
@@ -191,7 +192,7 @@ class Hub:
             router, options.quotas, self.version, self.log, lambda: self.page, supervisor, recovered.notices
         )
         self.doorway = doorway
-        desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.log)
+        desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.succession, self.log)
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
@@ -302,10 +303,3 @@ async def _listen(
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def installed_version() -> str:
-    try:
-        return version("crosschat-hub")
-    except PackageNotFoundError:
-        return "0+unknown"  # run from a checkout that was never installed

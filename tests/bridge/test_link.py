@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from crosschat import wire
 from crosschat.bridge import tools
+from crosschat.bridge.client import UNSUPPORTED_TRIES
 from crosschat.bridge.launch import HubUnavailable
 from crosschat.bridge.requests import UNCONFIRMED_S
 from crosschat.errors import Code, Refused
@@ -266,15 +267,70 @@ async def test_a_start_that_fails_is_told_at_once_with_its_reason_and_tried_rare
     assert not sending.reply.failed
 
 
-async def test_another_protocol_is_told_with_what_to_upgrade(
+TOO_NEW = "this hub speaks protocol 9: upgrade crosschat and reconnect"
+
+
+async def test_a_hub_that_is_too_new_is_told_with_what_to_upgrade(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    hub.start_error = HubUnavailable(TOO_NEW)  # it was asked whether it makes room
+    sending = send(session, nursery)
+    peer, _ = await hub.accept()
+    await peer.send(wire.Error(code=Code.UNSUPPORTED_PROTOCOL, message="upgrade one of the two"))
+    await wait_all_tasks_blocked()
+    assert sending.reply == tools.Reply(f"{UNUSABLE}: {TOO_NEW}. {NOT_SENT}", failed=True)
+
+
+async def test_a_hub_that_is_too_old_is_replaced_and_the_call_answered_by_the_new_one(
     autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
 ) -> None:
     sending = send(session, nursery)
     peer, _ = await hub.accept()
-    text = "this hub speaks protocol 2: upgrade crosschat and reconnect"
-    await peer.send(wire.Error(code=Code.UNSUPPORTED_PROTOCOL, message=text))
+    await peer.send(wire.Error(code=Code.UNSUPPORTED_PROTOCOL, message="upgrade one of the two"))
+    replaced = await hub.join()
+    assert hub.starts == 1
+    await replaced.send(sent(await replaced.next(wire.Send)))
     await wait_all_tasks_blocked()
-    assert sending.reply == tools.Reply(f"{UNUSABLE}: {text}. {NOT_SENT}", failed=True)
+    assert sending.reply is not None
+    assert not sending.reply.failed
+
+
+async def test_a_hub_that_stays_too_old_is_given_up_after_some_tries(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    sending = send(session, nursery)
+    for _ in range(UNSUPPORTED_TRIES + 1):
+        peer, _ = await hub.accept()
+        await peer.send(wire.Error(code=Code.UNSUPPORTED_PROTOCOL, message=TOO_NEW))
+    await wait_all_tasks_blocked()
+    assert sending.reply == tools.Reply(f"{UNUSABLE}: {TOO_NEW}. {NOT_SENT}", failed=True)
+
+
+@pytest.mark.parametrize(("theirs", "starts"), [("0.9", 1), ("1.0", 0), ("1.1", 0)])
+async def test_an_older_hub_serves_and_is_asked_once_to_make_room(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery, theirs: str, starts: int
+) -> None:
+    peer = await hub.join(welcome(version=theirs))
+    sending = send(session, nursery)
+    await peer.send(sent(await peer.next(wire.Send)))
+    await wait_all_tasks_blocked()
+    assert hub.starts == starts
+    assert sending.reply is not None
+    assert not sending.reply.failed
+
+
+async def test_what_a_newer_hub_says_beyond_this_protocol_is_ignored(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    peer, _ = await hub.accept()
+    await peer.send_text(wire.encode(welcome()).decode()[:-1] + ',"colour":"red"}')
+    await peer.send_text('{"type":"weather","sky":"blue"}')
+    sending = send(session, nursery)
+    frame = await peer.next(wire.Send)
+    await peer.send_text(f'{{"type":"sent","id":"{frame.id}","message":"m1","seq":1,"echo":{{"deep":[1]}}}}')
+    await wait_all_tasks_blocked()
+    assert sending.reply is not None
+    assert not sending.reply.failed
 
 
 async def test_a_full_hub_is_asked_again_and_named_at_the_deadline(
@@ -335,7 +391,7 @@ async def test_the_status_survives_the_hub(
     assert (hello.status, hello.detail) == ("busy", "testing")
 
 
-@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"type":"nothing"}', '{"type":"sent"}'])
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"type":7}', '{"type":"sent"}'])
 async def test_garbage_from_the_hub_costs_the_connection_only(
     autojump_clock: MockClock, hub: FakeHub, session: Session, garbage: str
 ) -> None:

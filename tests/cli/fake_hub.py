@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from crosschat import wire
+from crosschat.errors import Code
 from crosschat.model import iso
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class FakeHub:
         with connection, suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
                 frame = wire.decode_control(line.rstrip(b"\n"))
+                if isinstance(frame, wire.Succeed):  # every command asks first; this hub is no older than any
+                    refused = wire.Error(id=frame.id, code=Code.FORBIDDEN, message="The hub is not older.")
+                    connection.sendall(wire.encode(refused) + b"\n")
+                    continue
                 self.asked.append(frame)
                 for answer in self._script(frame):
                     connection.sendall(answer if isinstance(answer, bytes) else wire.encode(answer) + b"\n")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crosschat import lock, wire
+from crosschat.bridge import launch
+from crosschat.cli import control as control_module
 from crosschat.cli import lifecycle
 from crosschat.cli import main as main_module
 from crosschat.cli.failure import Failure
@@ -283,7 +285,11 @@ def test_tail_shows_who_wrote_what_and_events_as_lines(run: Run, home: Home) -> 
     )
 
 
-def test_tail_follows_from_where_the_list_ended_until_the_hub_goes(run: Run, home: Home) -> None:
+def test_tail_follows_from_where_the_list_ended_until_the_hub_goes_for_good(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_module, "FOLLOW_PATIENCE_S", 0.2)
+
     def answer(frame: wire.ControlFrame) -> Iterable[wire.HubFrame]:
         if not isinstance(frame, wire.Tail):
             yield hub_status(frame, home, head=2)
@@ -292,6 +298,7 @@ def test_tail_follows_from_where_the_list_ended_until_the_hub_goes(run: Run, hom
         else:
             assert frame.after_seq == 2
             yield wire.Batch(from_seq=3, to_seq=3, items=(item(3, "new"),))
+            home.control_socket.unlink()
             yield wire.Bye(reason="stopping", retry_after_ms=500)
 
     with FakeHub(home, answer):
@@ -378,7 +385,7 @@ def test_restart_keeps_how_long_the_hub_stays(
 ) -> None:
     started: list[dict[str, object]] = []
     monkeypatch.setattr(lifecycle, "stop_hub", lambda *_, **__: None)
-    monkeypatch.setattr(lifecycle, "ensure_hub", lambda _, **options: started.append(options))
+    monkeypatch.setattr(launch, "ensure_hub", lambda _, **options: started.append(options))
     with FakeHub(home, lambda frame: [hub_status(frame, home, idle_stop_s=idle_stop_s)]):
         assert run("restart").exit_code == 0
     assert started == [{"port": None, "stay": stays, "idle_stop_s": idle_stop_s}]

@@ -15,6 +15,8 @@ from crosschat.processes import PeerCredentials
 from tests.cli.fake_hub import FakeHub, Script
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crosschat.paths import Home
 
 PEERS = wire.Peers(id="1")
@@ -135,13 +137,44 @@ def test_a_hub_of_another_user_is_asked_nothing(home: Home, monkeypatch: pytest.
     assert caught.value.exit_code == NO_HUB
 
 
-def test_deliveries_follow_until_the_hub_goes(home: Home) -> None:
-    batches = [wire.Batch(from_seq=1, to_seq=2), wire.Batch(from_seq=3, to_seq=3)]
-    with FakeHub(home, lambda _: batches, closes=True), Control.open(home) as control:
-        deliveries = control.follow(wire.Tail(id="1"))
-        assert [next(deliveries), next(deliveries)] == batches
+def test_deliveries_go_on_with_the_next_hub_where_they_ended_until_nobody_starts_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_module, "FOLLOW_PATIENCE_S", 0.2)
+
+    def deliver(frame: wire.ControlFrame) -> list[wire.Batch]:
+        assert isinstance(frame, wire.Tail)
+        after = frame.after_seq or 0
+        return [wire.Batch(from_seq=after + 1, to_seq=after + 2), wire.Batch(from_seq=after + 3, to_seq=after + 3)]
+
+    with FakeHub(home, deliver, closes=True) as hub, Control.open(home) as control:
+        deliveries = control.follow(home, wire.Tail(id="1", after_seq=0))
+        assert [next(deliveries).to_seq for _ in range(4)] == [2, 3, 5, 6]
+        assert [frame.after_seq for frame in hub.asked if isinstance(frame, wire.Tail)] == [0, 3]
+        home.control_socket.unlink()
         with pytest.raises(Failure, match="went away"):
             next(deliveries)
+
+
+@pytest.mark.parametrize("ends", ["silently", "with an error"])
+def test_a_question_is_asked_again_with_the_same_cid_when_the_hub_goes(home: Home, ends: str) -> None:
+    stopping = wire.Error(id="1", code=Code.UNAVAILABLE, message="The hub is stopping.")
+    question = wire.Send(id="1", cid="c", content="hello")
+    answers: Iterator[list[wire.HubFrame | bytes]] = iter(
+        [[] if ends == "silently" else [stopping], [wire.Sent(id="1", message="m1", seq=1)]]
+    )
+    with FakeHub(home, lambda _: next(answers), closes=True) as hub:
+        with Control.open(home) as control:
+            control.again = lambda: Control.open(home)
+            assert control.ask(question, wire.Sent).message == "m1"
+        assert hub.asked == [question, question]
+
+
+def test_a_hub_that_keeps_going_away_is_a_failure_within_the_deadline(home: Home) -> None:
+    with FakeHub(home, lambda _: [], closes=True), Control.open(home, deadline_s=0.3) as control:
+        control.again = lambda: Control.open(home)
+        with pytest.raises(Failure, match=r"went away|does not answer"):
+            control.ask(wire.Peers(id="1"), wire.PeerList)
 
 
 def test_catching_up_ends_at_the_head(home: Home) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from crosschat.cli import lifecycle
+from crosschat.bridge import launch
 from crosschat.paths import Home, Wake
 from tests.cli.fake_hub import FakeHub, hub_status
 
@@ -58,7 +58,7 @@ def test_crosschat_dashboard_port_places_the_page_of_a_new_hub(
 ) -> None:
     monkeypatch.setenv("CROSSCHAT_DASHBOARD_PORT", "8123")
     started: list[object] = []
-    monkeypatch.setattr(lifecycle, "ensure_hub", lambda _, **chosen: started.append(chosen["port"]))
+    monkeypatch.setattr(launch, "ensure_hub", lambda _, **chosen: started.append(chosen["port"]))
     with FakeHub(home, lambda frame: [hub_status(frame, home)]):
         assert run("start", *options).exit_code == 0
     assert started == [port]

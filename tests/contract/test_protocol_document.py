@@ -82,7 +82,7 @@ def test_every_answer_carries_the_id_of_its_request() -> None:
 
 
 def test_every_request_that_changes_something_carries_a_cid() -> None:
-    reading = {"hello", "read", "search", "peers", "mark", "tail", "session", "inspect", "stop"}
+    reading = {"hello", "read", "search", "peers", "mark", "tail", "session", "inspect", "stop", "succeed"}
     for union in (wire.AgentFrame, wire.ControlFrame):
         for frame in get_args(union):
             names = {field.name for field in attrs.fields(frame)}

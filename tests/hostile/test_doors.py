@@ -313,7 +313,8 @@ async def test_the_control_door_answers_each_bad_line_and_takes_the_next(hub: Hu
             assert isinstance(answer, wire.Error), name
             assert answer.code is (Code.INVALID if name == "a number too large" else Code.BAD_FRAME), name
         await control.ask(wire.Peers(id="p"), wire.PeerList)
-        await control.write(b'{"op":"' + b"x" * 400_000)
+        with suppress(trio.BrokenResourceError):  # it may be told and put out before it has sent all of it
+            await control.write(b'{"op":"' + b"x" * 400_000)
         answer = await control.frame()
         assert isinstance(answer, wire.Error)
         assert answer.code is Code.BAD_FRAME

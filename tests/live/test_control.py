@@ -13,6 +13,7 @@ import trio.testing
 from crosschat import wire
 from crosschat.errors import Code
 from crosschat.hub import control
+from crosschat.hub.succession import Succession, Will
 from crosschat.processes import PeerCredentials
 from tests.hub.rig import Middle, silent_log
 from tests.live.rig import HubProcess, short_directory
@@ -78,7 +79,8 @@ class Caller:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.middle = Middle("a1")
-        self.desk = control.Desk(self.middle.router, _unasked, _never_stopped, silent_log())
+        succession = Succession("1", Will(idle_stop_s=None, port=None))
+        self.desk = control.Desk(self.middle.router, _unasked, _never_stopped, succession, silent_log())
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
         self.stream = self.open()

@@ -205,7 +205,6 @@ def test_a_frame_of_the_other_door_is_refused() -> None:
 HUB_ROWS: list[tuple[str, str | None]] = [
     ('{"type":"error","message":"x"}', "code"),
     ('{"type":"error","code":[],"message":"x"}', "code"),
-    ('{"type":"error","code":"nobody_knows","message":"x"}', "code"),
     ('{"type":"sent","id":"1","message":"m","seq":1,"states":[]}', "states"),
     ('{"type":"sent","id":"1","message":"m","seq":1,"states":{"stored":true}}', "states['stored']"),
     ('{"type":"sent","id":"1","message":"m","seq":1,"away":[null]}', "away[0]"),
@@ -214,6 +213,21 @@ HUB_ROWS: list[tuple[str, str | None]] = [
     ('{"type":"hub_status","id":"1","pid":1,"version":"1","protocol":1,"home":"/","started_at":"t","epoch":"e",'
      '"head":1,"idle_stop_s":"5"}', "idle_stop_s"),
 ]  # fmt: skip
+
+
+def test_a_client_reads_what_a_newer_hub_says_as_far_as_it_knows_it() -> None:
+    read = wire.decode_hub('{"type":"error","code":"nobody_knows","message":"x","more":{"a":[1]}}')
+    assert read == wire.Error(code=Code.INTERNAL, message="x")
+    batch = {"type": "batch", "from_seq": 1, "to_seq": 1, "colour": "red"}
+    assert wire.decode_hub(json.dumps(batch)) == wire.Batch(from_seq=1, to_seq=1)
+    with pytest.raises(codec.UnknownFrame):
+        wire.decode_hub('{"type":"weather"}')
+
+
+@pytest.mark.parametrize("text", ['{"type":"hello"}', '{"type":"hello","protocol":"1"}', '{"type":"peers","id":"1"}'])
+def test_only_a_hello_has_a_protocol(text: str) -> None:
+    assert wire.hello_protocol(text) is None
+    assert wire.hello_protocol('{"type":"hello","protocol":9,"what":"ever"}') == 9
 
 
 @pytest.mark.parametrize(("text", "path"), HUB_ROWS)
