@@ -49,6 +49,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def hooks(self) -> Path:
+        """Where a hook lies that settings name by its path, which no change of the plugin may move."""
+        return self.root / "hooks"
+
+    @property
     def run(self) -> Path:
         return self.run_override or run_directory(self.root)
 
@@ -63,9 +68,11 @@ class Home:
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """The environment, checked. `ignored` names variables that are set but mean nothing here."""
+    """The environment, checked. `ignored` names variables that are set but mean nothing here; `home_given`: the data
+    directory is one that was named, not the usual one."""
 
     home: Home
+    home_given: bool = False
     name: str | None = None
     cwd: Path | None = None
     dashboard_port: int | None = None
@@ -98,6 +105,7 @@ def read_environment(environment: Mapping[str, str] = os.environ) -> Configurati
     ignored: list[str] = []
     return Configuration(
         home=Home(_home(environment), _hub_url(environment, ignored)),
+        home_given=bool(environment.get("CROSSCHAT_HOME")),
         name=_name(environment.get("CROSSCHAT_NAME") or None),
         cwd=_directory("CROSSCHAT_CWD", environment.get("CROSSCHAT_CWD") or None),
         dashboard_port=_port(environment.get("CROSSCHAT_DASHBOARD_PORT") or None),
@@ -133,13 +141,18 @@ def _hub_url(environment: Mapping[str, str], ignored: list[str]) -> Path | None:
     if url.startswith(("http:", "https:", "ws:", "wss:")):  # the npm CrossChat's form: it means another product's hub
         ignored.append("CROSSCHAT_HUB_URL")
         return None
+    return run_directory_in(url, "CROSSCHAT_HUB_URL")
+
+
+def run_directory_in(url: str, name: str) -> Path:
+    """The directory in `unix:DIR`, which `name` gave. Raises ConfigurationError."""
     scheme, _, directory = url.partition(":")
     if scheme != "unix" or not Path(directory).is_absolute():
-        raise ConfigurationError(f"CROSSCHAT_HUB_URL is {url!r}: write unix:/absolute/run/directory, or unset it")
+        raise ConfigurationError(f"{name} is {url!r}: write unix:/absolute/run/directory, or leave it out")
     run = Path(directory)
     if not _has_room(run):
         raise ConfigurationError(
-            f"CROSSCHAT_HUB_URL is {url[:80]!r}…: it is too long, a socket's path has {SOCKET_PATH_BYTES} bytes"
+            f"{name} is {url[:80]!r}…: it is too long, a socket's path has {SOCKET_PATH_BYTES} bytes"
         )
     return run
 

@@ -175,10 +175,13 @@ def hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _may_be_foreign(home: Home) -> bool:
-    """Whether the directory has things in it and no hub ever was there. Then not even a lock file is made in it before
-    the hub itself has looked: it takes the lock, or refuses and leaves everything as it was."""
+    """Whether the directory has things in it, beside the hooks of `crosschat install`, and no hub ever was there. Then
+    not even a lock file is made in it before the hub itself has looked: it takes the lock, or refuses and leaves
+    everything as it was."""
     try:
-        return not home.hub_lock.exists() and home.root.is_dir() and any(home.root.iterdir())
+        if home.hub_lock.exists() or not home.root.is_dir():
+            return False
+        return any(path != home.hooks for path in home.root.iterdir())
     except OSError as error:
         raise _cannot_use(home, error) from None
 

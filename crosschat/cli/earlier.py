@@ -1,8 +1,8 @@
-"""An earlier CrossChat in Claude Code's settings: found, shown, and on request replaced, and nothing beside it.
+"""An earlier CrossChat in Claude Code's settings: found and shown, so that exactly that can be replaced on request.
 
 Looked for are the MCP server `crosschat` of the user (the npm package's, or one that starts `crosschat serve` by hand:
 with the plugin beside it a session would join twice), hooks that run the npm package's scripts, and the command file.
-A file that is not strict JSON is reported and left alone. An edited file keeps every other byte, and a dated copy.
+A file that is not strict JSON is reported and left alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from crosschat.cli import json_text
+from crosschat.cli import json_file
 from crosschat.cli.failure import FAILED, Failure
+from crosschat.cli.json_file import JsonFile, NotUsable
 from crosschat.cli.json_text import Key
-from crosschat.cli.placement import dated, keep_copy, write_atomically
+from crosschat.cli.placement import dated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from crosschat.cli.json_text import Json
+    from crosschat.cli.record import Entry
 
 NAME: Final = "crosschat"
 NODE_PROGRAMS: Final = frozenset({"node", "nodejs", "npx", "npm", "bun", "bunx", "pnpm", "pnpx", "yarn", "deno", "tsx"})
@@ -42,8 +44,21 @@ class Found:
 
 @attrs.frozen
 class Findings:
+    """`read` has the JSON files as they were when they were looked into, `unread` those that could not be."""
+
     found: tuple[Found, ...]
-    problems: tuple[str, ...]  # files that could not be looked into, and why
+    read: dict[Path, JsonFile]
+    unread: dict[Path, NotUsable]
+
+    def file(self, path: Path) -> JsonFile:
+        """Raises NotUsable."""
+        if path in self.unread:
+            raise self.unread[path]
+        return self.read[path]
+
+    def members(self, path: Path) -> list[tuple[Key, ...]]:
+        """What was found in that JSON file."""
+        return [one.member for one in self.found if one.file == path and one.member]
 
 
 @attrs.frozen
@@ -78,25 +93,24 @@ def client_files() -> ClientFiles:
     return ClientFiles(home / ".claude", home / ".claude.json")
 
 
-def look(files: ClientFiles) -> Findings:
-    """What is there of an earlier CrossChat. Changes nothing."""
+def look(files: ClientFiles, ours: Iterable[Entry] = ()) -> Findings:
+    """What is there of an earlier CrossChat, beside what is recorded as `ours`. Changes nothing."""
     found: list[Found] = []
-    problems: list[str] = []
+    read: dict[Path, JsonFile] = {}
+    unread: dict[Path, NotUsable] = {}
+    known = {(entry.file, (*entry.holder, entry.key)) for entry in ours}
     for path, search in ((files.state, _servers), (files.settings, _hooks)):
         try:
-            text = path.read_bytes().decode()
-            found += [Found(what, path, member) for what, member in search(json_text.parse(text))]
-        except FileNotFoundError:
-            pass
-        except UnicodeDecodeError:
-            problems.append(f"{path} is not UTF-8 text, so it was not looked into and is left as it is")
-        except json_text.NotStrict as error:
-            problems.append(f"{path} is not strict JSON ({error}), so it was not looked into and is left as it is")
-        except OSError as error:
-            problems.append(f"{path} cannot be read ({error.strerror or error})")
+            read[path] = json_file.read(path)
+        except NotUsable as problem:
+            unread[path] = problem
+            continue
+        found += [
+            Found(what, path, member) for what, member in search(read[path].value) if (str(path), member) not in known
+        ]
     if files.command.is_file():
         found.append(Found("the command file of an earlier CrossChat", files.command))
-    return Findings(tuple(found), tuple(problems))
+    return Findings(tuple(found), read, unread)
 
 
 def _servers(settings: Json) -> Iterator[tuple[str, tuple[Key, ...]]]:
@@ -152,41 +166,6 @@ def _list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def replace(found: tuple[Found, ...]) -> list[Path]:
-    """Take away exactly what was found; returns the copies that were kept. Raises Failure, OSError."""
-    kept: list[Path] = []
-    for path in dict.fromkeys(one.file for one in found):
-        members = [one.member for one in found if one.file == path and one.member]
-        if members:
-            kept.append(_cut(path, members))
-        else:
-            copy = dated(path)
-            path.rename(copy)
-            kept.append(copy)
-    return kept
-
-
-def _cut(path: Path, members: list[tuple[Key, ...]]) -> Path:
-    target = Path(os.path.realpath(path))  # it may be a link into a directory of settings
-    before = target.read_bytes()
-    text = before.decode()
-    expected = json_text.parse(text)
-    for member in sorted(members, key=_later_first, reverse=True):
-        text = json_text.without(text, member)
-        holder = expected
-        for key in member[:-1]:
-            holder = holder[key]
-        del holder[member[-1]]
-    if json_text.parse(text) != expected:
-        raise Failure(f"{path} could not be edited without a loss, and was left as it is: edit it by hand", FAILED)
-    copy = keep_copy(target)
-    if target.read_bytes() != before:
-        copy.unlink()
-        raise Failure(f"{path} was changed by another program meanwhile: try again", FAILED)
-    write_atomically(target, text.encode(), target.stat().st_mode & 0o777)
-    return copy
-
-
-def _later_first(member: tuple[Key, ...]) -> tuple[tuple[str, int], ...]:
-    """Indices after the one that is cut change: the later ones go first."""
-    return tuple((key, 0) if isinstance(key, str) else ("", key) for key in member)
+def set_aside(found: Iterable[Found]) -> list[Path]:
+    """Rename the whole files among these; returns the copies that are so kept. Raises OSError."""
+    return [one.file.rename(dated(one.file)) for one in found if not one.member]

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 
 from crosschat.cli import text
-from crosschat.cli.claude_code import TESTED_VERSION, Client, ask_client
-from crosschat.cli.earlier import Findings, client_files, look, replace
-from crosschat.cli.failure import FAILED, Failure
+from crosschat.cli.arrangement import HUB_URL, arrange, carry_out, form_of, plan
+from crosschat.cli.claude_code import ask_client
+from crosschat.cli.earlier import client_files, look
+from crosschat.cli.failure import FAILED, USAGE, Failure
+from crosschat.cli.installed import Shown
 from crosschat.cli.options import configuration, json_option
-from crosschat.cli.placement import place, placed_in, plan
-from crosschat.cli.plugin import TOOL_PREFIX, Program, plugin_files
+from crosschat.cli.placement import placed_in
+from crosschat.cli.plugin import Program, plugin_files
+from crosschat.paths import Home, run_directory_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from crosschat.cli.placement import Step
-    from crosschat.paths import Home
+    from crosschat.cli.arrangement import Form
+    from crosschat.cli.claude_code import Client
+    from crosschat.cli.earlier import ClientFiles, Findings
+    from crosschat.cli.record import Placed
 
 PROBE_DEADLINE_S: Final = 60.0
 # -I: neither the directory a session works in nor PYTHONPATH can put another module before ours. -P, where the package
 # is in the user's own site directory, which -I leaves out, keeps at least that directory away.
 OPTIONS: Final = (("-I",), ("-P",))
-CACHES: Final = ("/.cache/", "/Caches/", "/uv/archive-v", "/pipx/.cache/")
 
 
 def this_program(home: Home) -> Program:
@@ -70,63 +74,86 @@ def package_version() -> str:
 @click.option("--dry-run", is_flag=True, help="Show every file and what would be done; change nothing.")
 @click.option("--yes", is_flag=True, help="Ask nothing: replace an earlier CrossChat, too.")
 @click.option("--replace-npm", is_flag=True, help="Replace an earlier CrossChat in Claude Code's settings.")
+@click.option("--settings", "in_settings", is_flag=True, help="Register in Claude Code's settings, without a plugin.")
+@click.option("--hub-url", metavar="unix:DIR", help="Record where the sockets are, for sessions and hooks.")
 @json_option
 @click.pass_obj
-def install(home: str | None, dry_run: bool, yes: bool, replace_npm: bool, as_json: bool) -> None:
+def install(
+    home: str | None, dry_run: bool, yes: bool, replace_npm: bool, in_settings: bool, hub_url: str | None, as_json: bool
+) -> None:
     """Install the plugin for Claude Code.
 
-    One folder below ~/.claude/skills, for all your sessions: the tools, /crosschat, and hooks. Nothing else is edited,
-    unless an earlier CrossChat is in Claude Code's settings and you have it replaced. Run it again after an upgrade, or
-    when Python has moved; what is up to date stays as it is.
+    One folder below ~/.claude/skills, for all your sessions: the tools, /crosschat, and hooks, whose scripts lie in the
+    data directory, too. Nothing else is edited, unless an earlier CrossChat is in Claude Code's settings and you have
+    it replaced. Run it again after an upgrade, or when Python has moved; what is up to date stays as it is.
+
+    A Claude Code that is too old for such a folder gets the same in its settings: the server by `claude mcp add`, hooks
+    and a rule for each of the ten tools in ~/.claude/settings.json, of which a dated copy is kept.
 
     \b
     Examples:
       crosschat install --dry-run
       crosschat install --yes
+      crosschat install --hub-url unix:/run/user/1000/crosschat
 
     Exit status: 0 it is installed, 1 it cannot be, 2 wrong option or environment.
     """
-    data = configuration(home).home
     files = client_files()
-    version = package_version()
-    program = this_program(data)
-    wanted = plugin_files(program, version)
     placed = placed_in(files.plugin)
-    steps = plan(files.plugin, wanted, placed)
-    changed = placed is None or placed.version != version or any(step.action != "nothing to do" for step in steps)
-    state = "already installed" if not changed else "installed" if placed is None else "updated"
-    findings = look(files)
+    program, version = this_program(_data(home, hub_url, placed)), package_version()
+    client = ask_client(plugin_files(program, version))
+    quiet = as_json or dry_run or yes or not person_is_there()
+    form = _form(client, placed, files, in_settings=in_settings, quiet=quiet)
+    whole = arrange(form, files, program, version)
+    findings = look(files, ours=placed.record.entries if placed is not None else ())
+    replacing = bool(findings.found) and (yes or replace_npm or (not quiet and _wants_replacement(findings)))
+    prepared = plan(whole, findings, replacing=replacing)
     kept: list[Path] = []
-    replaced = False
-    client = Client()
-    if not dry_run:
-        try:
-            kept = place(files.plugin, wanted, version=version, home=data.root)
-            replaced = _wants_replacement(findings, asked_for=yes or replace_npm, as_json=as_json)
-            if replaced:
-                kept += replace(findings.found)
-        except OSError as error:
-            raise Failure(f"{error.filename or files.plugin}: {error.strerror or error}", FAILED) from None
-        client = ask_client(files.plugin)
+    try:
+        if not dry_run:
+            kept = carry_out(prepared, client.program)
+    except OSError as error:
+        raise Failure(f"{error.filename or files.plugin}: {error.strerror or error}", FAILED) from None
+    shown = Shown(prepared, findings, client, kept, dry_run=dry_run)
     if as_json:
-        text.echo_json(
-            {
-                "state": state, "dryRun": dry_run, "folder": str(files.plugin), "version": version,
-                "command": [program.python, *program.arguments], "environment": program.environment,
-                "files": [_file(step) for step in steps], "kept": [str(path) for path in kept],
-                "earlier": [{"what": one.what, "where": one.where} for one in findings.found],
-                "replaced": replaced, "problems": list(findings.problems),
-                "client": {"version": client.version, "loads": client.loads},
-            }
-        )  # fmt: skip
-    elif dry_run:
-        _print_plan(files.plugin, steps, state)
-        _print_findings(findings, replaced=False)
+        text.echo_json(shown.as_json())
     else:
-        _print_done(files.plugin, program, state, version)
-        print_kept(kept)
-        _print_findings(findings, replaced=replaced)
-        _print_client(client, changed=changed or replaced)
+        shown.echo()
+
+
+def _data(home: str | None, hub_url: str | None, placed: Placed | None) -> Home:
+    """The data directory, with the place of its sockets. What was recorded stays, unless something else is given.
+
+    A variable of the environment does not say where the sockets are: hooks read none, because a project's settings can
+    set them, and would not meet the sessions. Raises Failure, ConfigurationError.
+    """
+    told = configuration(home)
+    data = attrs.evolve(told.home, run_override=None)
+    if placed is not None and not told.home_given:
+        data = Home(Path(placed.home))
+    if hub_url is None and placed is not None and placed.home == str(data.root):
+        hub_url = placed.hub_url
+    run = run_directory_in(hub_url, "--hub-url") if hub_url is not None else None
+    if told.home.run_override not in (None, run):
+        url = f"unix:{told.home.run_override}"
+        raise Failure(
+            f"{HUB_URL} is {url!r}, and hooks do not read it: record it with --hub-url {shlex.quote(url)}, or unset it",
+            USAGE,
+        )
+    return attrs.evolve(data, run_override=run)
+
+
+def _form(client: Client, placed: Placed | None, files: ClientFiles, *, in_settings: bool, quiet: bool) -> Form:
+    """Raises Failure if the person does not want the only form that the client can load."""
+    if in_settings or (client.loads == "not known" and placed is not None and form_of(placed) == "settings"):
+        return "settings"
+    if client.loads != "too old":
+        return "plugin"
+    if not quiet:
+        text.echo(f"Claude Code {client.version} is too old to load a plugin from {text.plain(str(files.plugin))}.")
+        if not click.confirm(f"Register in its settings instead ({files.settings}, {files.state})?", default=True):
+            raise Failure("nothing was installed: a newer Claude Code loads the plugin", FAILED)
+    return "settings"
 
 
 def person_is_there() -> bool:
@@ -134,66 +161,7 @@ def person_is_there() -> bool:
     return sys.stdin.isatty()
 
 
-def _file(step: Step) -> dict[str, str | None]:
-    return {"path": step.path, "action": step.action, "sha256": step.sha256}
-
-
-def _wants_replacement(findings: Findings, *, asked_for: bool, as_json: bool) -> bool:
-    if not findings.found or asked_for:
-        return bool(findings.found)
-    if as_json or not person_is_there():
-        return False
+def _wants_replacement(findings: Findings) -> bool:
     for one in findings.found:
         text.echo(f"found  {text.plain(one.what)}: {text.plain(one.where)}")
     return click.confirm("Replace exactly that? A dated copy of each file is kept", default=True)
-
-
-def _print_plan(folder: Path, steps: Iterable[Step], state: str) -> None:
-    if state == "already installed":
-        text.echo(text.styled("already installed", bold=True), "; nothing would be done")
-    text.echo(f"folder  {text.plain(str(folder))}")
-    text.print_table(("file", "action", "sha256"), [(step.path, step.action, step.sha256 or "") for step in steps])
-
-
-def _print_done(folder: Path, program: Program, state: str, version: str) -> None:
-    text.echo(text.styled(state, bold=True), f", version {text.plain(version)}")
-    text.echo(f"folder  {text.plain(str(folder))}")
-    text.echo(f"starts  {text.plain(' '.join([program.python, *program.arguments]))}")
-    if any(cache in program.python for cache in CACHES):
-        text.echo(
-            text.styled("warning", fg="yellow"),
-            " that is a temporary environment; `pipx install` or `uv tool install` makes a lasting one",
-        )
-    text.echo(f"allows  its own ten tools without a prompt ({TOOL_PREFIX}…), and nothing else")
-
-
-def print_kept(kept: Iterable[Path]) -> None:
-    for path in kept:
-        text.echo(f"kept    {text.plain(str(path))}")
-
-
-def _print_findings(findings: Findings, *, replaced: bool) -> None:
-    for one in findings.found:
-        text.echo(f"{'replaced' if replaced else 'found   '} {text.plain(one.what)}: {text.plain(one.where)}")
-    if findings.found and not replaced:
-        text.echo("         it is left as it is; `crosschat install --replace-npm` replaces exactly that")
-    for problem in findings.problems:
-        text.echo(text.styled("problem ", fg="yellow"), f" {text.plain(problem)}")
-
-
-def _print_client(client: Client, *, changed: bool) -> None:
-    name = f"Claude Code {client.version}" if client.version else "Claude Code"
-    if client.loads:
-        text.echo(f"client  {name} loads the plugin")
-    elif client.loads is False:
-        text.echo(
-            text.styled("problem", fg="yellow"),
-            f" {name} does not load it: it is too old (known to work: {TESTED_VERSION}), or the plugin is switched off"
-            " there, or by a policy. Without the plugin: `claude mcp add -s user crosschat -- crosschat serve`",
-        )
-    elif client.version is None:
-        text.echo(f"client  no `claude` is on the PATH; the plugin is known to work with version {TESTED_VERSION}")
-    else:
-        text.echo(f"client  {name} does not say whether it loads the plugin; version {TESTED_VERSION} does")
-    if changed:
-        text.echo("Sessions that are open: type /reload-plugins in each, or restart it. Then /crosschat joins it.")

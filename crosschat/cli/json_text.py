@@ -1,4 +1,4 @@
-"""Strict JSON of somebody else, and the removal of members from it that leaves every other byte as it was.
+"""Strict JSON of somebody else; members are put into it and taken out of it, and every other byte stays as it was.
 
 A file with comments, trailing commas, repeated keys or anything else that JSON does not have is refused and never
 repaired. Pure.
@@ -7,15 +7,16 @@ repaired. Pure.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Json: TypeAlias = Any  # what json.loads returns; whoever looks into it checks what it finds
 Key: TypeAlias = "str | int"
 
-_BLANKS = " \t\r\n"
+_BLANKS: Final = " \t\r\n"
+INDENT: Final = "  "  # where the text itself shows none
 
 
 class NotStrict(ValueError):
@@ -44,11 +45,49 @@ def _no_constant(name: str) -> NoReturn:
     raise NotStrict(f"{name} is not JSON")
 
 
+class Draft:
+    """A text that is being edited, and beside it what it must mean afterwards."""
+
+    def __init__(self, text: str) -> None:
+        """Raises NotStrict."""
+        self.text = text
+        self.value = parse(text)
+
+    def at(self, path: Sequence[Key]) -> Json:
+        """What is at `path`, or None."""
+        value = self.value
+        for key in path:
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+                value = value[key]
+            else:
+                return None
+        return value
+
+    def remove(self, paths: Iterable[Sequence[Key]]) -> None:
+        """Take out the members at these paths, which are there."""
+        for path in sorted(paths, key=_place, reverse=True):  # indices behind the one that is cut change
+            self.text = without(self.text, path)
+            del self.at(path[:-1])[path[-1]]
+
+    def add(self, holder: Sequence[Key], key: str | None, value: Json) -> None:
+        """Put in one more member at the end of the object (or, without a key, the array) at `holder`."""
+        self.text = with_last(self.text, holder, key, value)
+        there = self.at(holder)
+        if key is None:
+            there.append(value)
+        else:
+            there[key] = value
+
+
+def _place(path: Sequence[Key]) -> tuple[tuple[str, int], ...]:
+    return tuple((key, 0) if isinstance(key, str) else ("", key) for key in path)
+
+
 def without(text: str, path: Sequence[Key]) -> str:
     """The text without the member at `path`, keys and indices, which is there. The text has been parsed before."""
-    begin = _skip(text, 0)
-    for key in path[:-1]:
-        begin = next(value for found, _, value, _ in _members(text, begin) if found == key)
+    begin = _begin_of(text, path[:-1])
     members = list(_members(text, begin))
     place = next(place for place, member in enumerate(members) if member[0] == path[-1])
     _, start, _, end = members[place]
@@ -57,6 +96,43 @@ def without(text: str, path: Sequence[Key]) -> str:
     if place > 0:
         return text[: members[place - 1][3]] + text[end:]
     return text[: begin + 1] + text[_skip(text, end) :]
+
+
+def with_last(text: str, holder: Sequence[Key], key: str | None, value: Json) -> str:
+    """The text with one more member at the end of the object (or, without a key, the array) at `holder`, which is
+    there. `without` takes it out again, to the same text; only blanks in an empty holder do not come back."""
+    begin = _begin_of(text, holder)
+    members = list(_members(text, begin))
+    unit = _unit(text)
+    if members:
+        blanks = text[begin + 1 : members[0][1]]  # the new member looks like the first one
+        line = blanks[blanks.rfind("\n") :] if "\n" in blanks else ""
+        end = members[-1][3]
+        return text[:end] + "," + (line or " ") + _shown(key, value, unit, line) + text[end:]
+    pretty = "\n" in text or not holder
+    line = "\n" + unit * (len(holder) + 1) if pretty else ""
+    close = "\n" + unit * len(holder) if pretty else ""
+    return text[: begin + 1] + line + _shown(key, value, unit, line) + close + text[_skip(text, begin + 1) :]
+
+
+def _shown(key: str | None, value: Json, unit: str, line: str) -> str:
+    """A member, over several lines if it begins with a `line` of its own."""
+    shown = json.dumps(value, indent=unit if line else None, ensure_ascii=False).replace("\n", line or "\n")
+    return shown if key is None else f"{json.dumps(key, ensure_ascii=False)}: {shown}"
+
+
+def _unit(text: str) -> str:
+    """By how much the text indents."""
+    begin = _skip(text, 0)
+    blanks = text[begin + 1 : _skip(text, begin + 1)]
+    return blanks[blanks.rfind("\n") + 1 :] if "\n" in blanks and not blanks.endswith("\n") else INDENT
+
+
+def _begin_of(text: str, path: Sequence[Key]) -> int:
+    begin = _skip(text, 0)
+    for key in path:
+        begin = next(value for found, _, value, _ in _members(text, begin) if found == key)
+    return begin
 
 
 def _members(text: str, at: int) -> Iterator[tuple[Key, int, int, int]]:

@@ -11,7 +11,6 @@ sessions never miss a file, and an attempt that was cut short is completed by th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from crosschat.cli.failure import FAILED, Failure
+from crosschat.cli.record import NewerFormat, Placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from crosschat.cli.plugin import File
 
 LIST: Final = ".crosschat-installed.json"
-LIST_FORMAT: Final = 1
 TEMPORARY: Final = ".crosschat-new-"  # what has this prefix is left from an attempt that was cut short
 
 Action = Literal["add", "replace", "keep a copy and replace", "remove", "keep a copy and remove", "nothing to do"]
@@ -42,50 +41,31 @@ class Step:
     sha256: str | None  # of the new content
 
 
-@attrs.frozen(kw_only=True)
-class Placed:
-    """The list: what was put into a folder, and which directories were made for it."""
-
-    version: str
-    home: str  # the data directory, for whoever removes it
-    files: dict[str, str]  # path and sha256
-    made: tuple[str, ...] = ()  # directories above the folder, outermost first
-
-    def to_bytes(self) -> bytes:
-        return json.dumps({"format": LIST_FORMAT, **attrs.asdict(self)}, indent=2).encode() + b"\n"
-
-
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def placed_in(folder: Path) -> Placed | None:
-    """What was put there, or None if nothing is. Raises Failure if something else is there, or the list is damaged."""
+def placed_in(folder: Path, *, shared: bool = False) -> Placed | None:
+    """What was put there, or None if nothing is. Raises Failure if something else is there, or the list is damaged.
+
+    A `shared` folder is one of the data directory: files of an earlier product may be in it, and stay.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise Failure(f"{folder} is not a directory: move it away, then try again", FAILED)
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     try:
-        found = json.loads((folder / LIST).read_bytes())
-        if found["format"] != LIST_FORMAT:
-            raise Failure(f"{folder} was installed by a newer CrossChat: use that one", FAILED)
-        placed = Placed(
-            version=str(found["version"]), home=str(found["home"]), made=tuple(map(str, found["made"])),
-            files={str(path): str(digest) for path, digest in found["files"].items()},
-        )  # fmt: skip
-        if any(_leaves(path) for path in placed.files):
-            raise ValueError("a path outside the folder")
+        return Placed.from_bytes((folder / LIST).read_bytes())
     except FileNotFoundError:
+        if shared:
+            return Placed(version="", home="", files={})
         raise Failure(
             f"{folder} is there and `crosschat install` did not make it: move it away, then try again", FAILED
         ) from None
+    except NewerFormat:
+        raise Failure(f"{folder} was installed by a newer CrossChat: use that one", FAILED) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(f"{folder / LIST} cannot be read ({error}): move {folder} away, then try again", FAILED) from None
-    return placed
-
-
-def _leaves(path: str) -> bool:
-    return path.startswith("/") or ".." in path.split("/")
 
 
 def plan(folder: Path, files: Iterable[File], placed: Placed | None) -> list[Step]:
@@ -122,14 +102,14 @@ def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def place(folder: Path, files: tuple[File, ...], *, version: str, home: Path) -> list[Path]:
-    """Make the folder hold `files`, and return the copies that were kept. Raises Failure, OSError."""
-    placed = placed_in(folder)
+def place(folder: Path, files: tuple[File, ...], wanted: Placed, *, shared: bool = False) -> list[Path]:
+    """Make the folder hold `files` and the list, and return the copies that were kept. Raises Failure, OSError."""
+    placed = placed_in(folder, shared=shared)
     made = placed.made if placed else tuple(str(path) for path in _missing_above(folder))
     hashes = {file.path: sha256(file.content) for file in files}
-    wanted = Placed(version=version, home=os.fspath(home), files=hashes, made=made)
+    wanted = attrs.evolve(wanted, files=hashes, made=made)
     if placed is None:
-        _place_new(folder, files, wanted)
+        _place_new(folder, files, wanted, private=shared)
         return []
     kept = []
     for step in plan(folder, files, placed):
@@ -152,15 +132,16 @@ def _missing_above(folder: Path) -> list[Path]:
     return [parent for parent in reversed(folder.parents) if not parent.exists()]
 
 
-def _place_new(folder: Path, files: tuple[File, ...], placed: Placed) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _place_new(folder: Path, files: tuple[File, ...], placed: Placed, *, private: bool) -> None:
+    for directory in placed.made:
+        Path(directory).mkdir(mode=0o700 if private else 0o755, exist_ok=True)
     _sweep(folder.parent)
     new = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
     try:
         for file in files:
             _write(new / file.path, file.content, file.mode)
         _write(new / LIST, placed.to_bytes(), 0o644)
-        new.chmod(0o755)
+        new.chmod(folder.parent.stat().st_mode & 0o755)
         new.rename(folder)  # an empty directory in its place is replaced, anything else is not
     except OSError:
         shutil.rmtree(new, ignore_errors=True)

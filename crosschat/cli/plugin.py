@@ -24,18 +24,25 @@ if TYPE_CHECKING:
 NAME: Final = "crosschat"
 SERVER: Final = "hub"
 TOOL_PREFIX: Final = f"mcp__plugin_{NAME}_{SERVER}__"  # how Claude Code names the tools of a plugin's server
-TEMPLATES: Final = (".claude-plugin/plugin.json", ".mcp.json", "SKILL.md", "hooks/hooks.json", "hooks/session.sh")
-SESSION_HOOK: Final = "session.py"  # shipped with the hooks, and run by session.sh
+SKILL: Final = "SKILL.md"
+REGISTERED: Final = "hooks/hooks.json"
+TEMPLATES: Final = (".claude-plugin/plugin.json", ".mcp.json", SKILL, REGISTERED)
+SCRIPTS: Final = ("*.sh", "*.py")  # of the plugin's templates and of the shipped hooks
+LEFT_OVER: Final = (
+    f"removing it\n(`claude mcp remove -s user {NAME}`, its entries in `~/.claude/settings.json`, "
+    "`${CLAUDE_SKILL_DIR}`)"
+)
 
 
 @attrs.frozen
 class File:
-    path: str  # below the plugin's folder, with slashes
+    path: str  # below the folder it goes to, with slashes
     content: bytes
+    private: bool = False
 
     @property
     def mode(self) -> int:
-        return 0o755 if self.path.endswith(".sh") else 0o644
+        return (0o700 if self.private else 0o755) & (0o777 if self.path.endswith(".sh") else 0o666)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,25 +69,46 @@ class Program:
 
 def plugin_files(program: Program, version: str) -> tuple[File, ...]:
     """All files of the plugin, in the order of their paths. Raises Failure where one cannot be made."""
-    values: dict[str, object] = {
+    values = _values(program, version)
+    templates = resource("plugin")
+    made = [File(name, _fill(name, _read(templates, name), values)) for name in TEMPLATES]
+    scripts = [File(f"hooks/{name}", content) for name, content in _scripts(values).items()]
+    return tuple(sorted((*made, *scripts), key=lambda file: file.path))
+
+
+def stable_files(program: Program, version: str) -> tuple[File, ...]:
+    """The scripts of the hooks for the data directory, where they stay (`Home.hooks`)."""
+    return tuple(File(name, content, private=True) for name, content in _scripts(_values(program, version)).items())
+
+
+def skill_without_plugin(skill: bytes, prefix: str) -> bytes:
+    """The text of `/crosschat` for a client that has tools and hooks in its settings."""
+    text = skill.decode().replace(TOOL_PREFIX, prefix)
+    return re.sub(r"removing\s`\$\{CLAUDE_SKILL_DIR\}`", LEFT_OVER, text).encode()
+
+
+def _values(program: Program, version: str) -> dict[str, object]:
+    for value in (program.python, *program.environment.values()):
+        _check_path(value)
+    return {
         "VERSION": version,
         "PYTHON": program.python,
         "ARGUMENTS": program.arguments,
         "ENVIRONMENT": program.environment,
         "SOCKET": str(program.home.control_socket),
     }
-    for value in (program.python, *program.environment.values()):
-        _check_path(value)
+
+
+def _scripts(values: dict[str, object]) -> dict[str, bytes]:
+    """Every script that is shipped, by name. Raises Failure if one that `hooks.json` names is missing."""
     templates, hooks = resource("plugin"), resource("hooks")
-    made = [File(name, _fill(name, _read(templates, name), values)) for name in TEMPLATES]
-    if hooks is not None and (hooks / SESSION_HOOK).is_file():
-        made.append(File(f"hooks/{SESSION_HOOK}", _read(hooks, SESSION_HOOK)))
-    return tuple(sorted(made, key=lambda file: file.path))
-
-
-def stable_hooks(home: Home) -> Path:
-    """Where a hook goes that settings name by its path, which no change of the plugin may move."""
-    return home.root / "hooks"
+    places = [place for place in (templates and templates / "hooks", hooks) if place is not None]
+    paths = {path.name: path for place in places for kind in SCRIPTS for path in sorted(place.glob(kind))}
+    for name in re.findall(r"\$\{CLAUDE_PLUGIN_ROOT\}/hooks/([\w.-]+)", _read(templates, REGISTERED).decode()):
+        if name not in paths:
+            raise _missing(name)
+    read = {name: _read(path.parent, name) for name, path in sorted(paths.items())}
+    return {name: _fill(name, content, values) if name.endswith(".sh") else content for name, content in read.items()}
 
 
 def _check_path(path: str) -> None:
@@ -97,7 +125,11 @@ def _read(directory: Path | None, name: str) -> bytes:
             return (directory / name).read_bytes()
     except OSError:
         pass
-    raise Failure(f"the file {name} of the plugin is missing: install the package again", FAILED)
+    raise _missing(name)
+
+
+def _missing(name: str) -> Failure:
+    return Failure(f"the file {name} of the plugin is missing: install the package again", FAILED)
 
 
 def _fill(name: str, template: bytes, values: dict[str, object]) -> bytes:

@@ -6,16 +6,20 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 
 from crosschat import lock
 from crosschat.cli import text
+from crosschat.cli.arrangement import take_away
 from crosschat.cli.earlier import client_files
 from crosschat.cli.failure import FAILED, USAGE, Failure
 from crosschat.cli.install import person_is_there
+from crosschat.cli.installed import echo_kept
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.cli.options import configuration, json_option
-from crosschat.cli.placement import placed_in, remove, remove_plan
+from crosschat.cli.placement import placed_in, remove_plan
+from crosschat.paths import run_directory_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +42,9 @@ SOCKETS: Final = ("agents.sock", "control.sock")
 def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
     """Remove the plugin for Claude Code.
 
-    Exactly the files that were installed are removed, and the hub is stopped. What you changed in them, or put beside
-    them, is kept and named. Messages and tasks stay, unless --data is given. The program itself is removed by what
-    installed it: pip, pipx or uv.
+    Exactly what was installed is removed, files and entries in Claude Code's settings, and the hub is stopped. What you
+    changed in it, or put beside it, is kept and named. Messages and tasks stay, unless --data is given. The program
+    itself is removed by what installed it: pip, pipx or uv.
 
     \b
     Examples:
@@ -53,15 +57,15 @@ def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
     placed = placed_in(folder)
     recorded = placed.home if placed and home is None else home
     chosen = configuration(recorded).home
+    if placed is not None and placed.hub_url is not None and placed.home == str(chosen.root):
+        chosen = attrs.evolve(chosen, run_override=run_directory_in(placed.hub_url, "what was recorded"))
     if data:
         _check_data(chosen)
         if not yes:
             _confirm(chosen, as_json=as_json)
-    left: list[Path] = []
     steps = remove_plan(folder, placed) if placed else []
     try:
-        if placed:
-            left = remove(folder, placed)
+        removed = take_away(folder, placed, chosen)
         pid = stop_hub(chosen)
         foreign = _remove_data(chosen) if data else []
     except OSError as error:
@@ -71,14 +75,21 @@ def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
             {
                 "state": "removed" if placed else "not installed", "folder": str(folder),
                 "files": [{"path": step.path, "action": step.action} for step in steps],
-                "left": [str(path) for path in left], "hubStopped": pid,
+                "entries": [entry.where for entry in placed.record.entries] if placed else [],
+                "left": [str(path) for path in removed.left], "kept": [str(path) for path in removed.kept],
+                "problems": removed.problems, "hubStopped": pid,
                 "data": {"home": str(chosen.root), "removed": data, "left": [str(path) for path in foreign]},
             }
         )  # fmt: skip
         return
     text.echo(text.styled("removed" if placed else "was not installed", bold=True), f"  {text.plain(str(folder))}")
-    for path in [*left, *foreign]:
+    for name in dict.fromkeys(entry.file for entry in placed.record.entries) if placed else ():
+        text.echo(f"entries  {text.plain(name)}")
+    echo_kept(removed.kept)
+    for path in [*removed.left, *foreign]:
         text.echo(f"left     {text.plain(str(path))}: not put there by CrossChat, or changed since")
+    for problem in removed.problems:
+        text.echo(text.styled("problem ", fg="yellow"), f" {text.plain(problem)}")
     text.echo("hub      " + ("was not running" if pid is None else f"stopped, pid {pid}"))
     text.echo(f"data     {text.plain(str(chosen.root))} {'removed' if data else 'stays; --data removes it'}")
     if placed:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.claude.api import ScriptedApi
 
 VERSION: Final = "2.1.330"
-PACKAGE: Final = f"@anthropic-ai/claude-code@{VERSION}"
+OLD_VERSION: Final = "2.1.128"  # loads no plugin from a folder
 FETCH_S: Final = 300.0
 RUN_S: Final = 60.0
 WAIT_S: Final = 30.0
@@ -53,27 +53,28 @@ def _give_up(reason: str) -> None:
 
 
 @cache
-def client() -> Path:
+def client(version: str = VERSION) -> Path:
     """The client's program, fetched if it is not there yet. One process fetches, others wait for it."""
+    package = f"@anthropic-ai/claude-code@{version}"
     cache_directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = cache_directory / "crosschat-tests" / f"claude-code-{VERSION}"
+    place = cache_directory / "crosschat-tests" / f"claude-code-{version}"
     place.mkdir(parents=True, exist_ok=True)
     with open(place / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _program(place) is None:
             needed("npm")
             (place / "package.json").write_text('{"private": true}')
-            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", package]
             try:
                 fetched = subprocess.run(
                     command, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=FETCH_S,
                     check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
-                _give_up(f"npm did not fetch {PACKAGE} within {FETCH_S:g} s")
+                _give_up(f"npm did not fetch {package} within {FETCH_S:g} s")
             else:
                 if fetched.returncode != 0 or _program(place) is None:
-                    _give_up(f"npm could not fetch {PACKAGE}: {fetched.stderr[-500:]}")
+                    _give_up(f"npm could not fetch {package}: {fetched.stderr[-500:]}")
     found = _program(place)
     assert found is not None
     return found
@@ -111,7 +112,8 @@ class Run:
 class Place:
     """A home, a project and the data directory in it, below an empty directory with a short path."""
 
-    def __init__(self, root: Path, api: ScriptedApi, *, home: str = "my 'own' home") -> None:
+    def __init__(self, root: Path, api: ScriptedApi, *, home: str = "my 'own' home", version: str = VERSION) -> None:
+        self.client = client(version)
         self._root, self.home, self.project = root, root / home, root / "project"
         self.project.mkdir()
         (self.home / ".claude").mkdir(parents=True)
@@ -123,7 +125,7 @@ class Place:
         }
         (self.home / ".claude.json").write_text(json.dumps(state, indent=2))
         self.environment = {
-            "PATH": f"{client().parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{self.client.parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.home),
             "TERM": "xterm-256color",
             "LANG": "C.UTF-8",
@@ -170,7 +172,7 @@ class Place:
 
     def begin(self, prompt: str, *options: str) -> subprocess.Popen[str]:
         """Start `claude -p`; `finish` waits for it."""
-        command = [str(client()), "-p", prompt, "--output-format", "stream-json", "--verbose", *options]
+        command = [str(self.client), "-p", prompt, "--output-format", "stream-json", "--verbose", *options]
         process = subprocess.Popen(
             command, cwd=self.project, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
@@ -201,7 +203,7 @@ class Terminal:
         needed("tmux")
         self._socket = place.project.parent / "tmux"
         variables = [f"{name}={value}" for name, value in place.environment.items()]
-        command = shlex.join(["env", "-i", *variables, str(client()), "--permission-mode", "manual", *options])
+        command = shlex.join(["env", "-i", *variables, str(place.client), "--permission-mode", "manual", *options])
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", "-c", str(place.project), command)
         self._pid = int(self._tmux("display-message", "-p", "#{pane_pid}"))
 

@@ -42,3 +42,18 @@ def run() -> Callable[..., Result]:
         return CliRunner().invoke(cli, arguments, input=stdin, prog_name="crosschat")
 
     return invoke
+
+
+@pytest.fixture(params=["plain", "with space, 'quote' and $x"])
+def user(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without anything in it, and no client on the PATH."""
+    directory = place / str(request.param)
+    directory.mkdir()
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("PATH", str(place / "no-programs"))
+    return directory
+
+
+@pytest.fixture
+def plugin(user: Path) -> Path:
+    return user / ".claude" / "skills" / "crosschat"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,59 +23,16 @@ from crosschat.cli import json_text, placement, uninstall
 from crosschat.cli.failure import Failure
 from crosschat.cli.plugin import TOOL_PREFIX
 from crosschat.paths import Home
+from tests.cli.homes import done, installed, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from click.testing import Result
-
+    from tests.cli.homes import Run
     from tests.live.rig import HubProcess
-
-    Run = Callable[..., Result]
 
 PLUGIN_FILES = {".claude-plugin/plugin.json", ".mcp.json", "SKILL.md", "hooks/hooks.json", "hooks/session.sh"}
 SKILL_BYTES = 2000
 NPM_SERVER = {"type": "stdio", "command": "npx", "args": ["-y", "claude-crosschat@2"], "env": {}}
 NPM_HOOK = {"type": "command", "command": 'node "/usr/lib/node_modules/crosschat/hooks/permission.js"', "timeout": 600}
-
-
-@pytest.fixture(params=["plain", "with space, 'quote' and $x"])
-def user(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without anything in it, and no client on the PATH."""
-    directory = place / str(request.param)
-    directory.mkdir()
-    monkeypatch.setenv("HOME", str(directory))
-    monkeypatch.setenv("PATH", str(place / "no-programs"))
-    return directory
-
-
-@pytest.fixture
-def plugin(user: Path) -> Path:
-    return user / ".claude" / "skills" / "crosschat"
-
-
-def tree(directory: Path) -> dict[str, object]:
-    """Everything below a directory: content and mode of files, targets of links, and that a directory is there."""
-    found: dict[str, object] = {}
-    for path in directory.rglob("*"):
-        name = str(path.relative_to(directory))
-        if path.is_symlink():
-            found[name] = path.readlink()
-        elif path.is_dir():
-            found[name] = "directory"
-        else:
-            found[name] = (path.read_bytes(), path.stat().st_mode & 0o777)
-    return found
-
-
-def done(result: Result) -> str:
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def installed(run: Run, *options: str) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(done(run("install", "--json", *options)))
-    return shown
 
 
 # --- what is put in place
@@ -93,12 +51,16 @@ def test_a_dry_run_names_every_file_with_its_hash_and_changes_nothing(run: Run, 
         assert file["sha256"] in words
 
 
-def test_install_makes_one_folder_and_nothing_else(run: Run, user: Path, plugin: Path) -> None:
+def test_install_makes_its_folder_the_place_of_the_hooks_and_nothing_else(run: Run, user: Path, plugin: Path) -> None:
     said = done(run("install"))
     files = {str(path.relative_to(plugin)) for path in plugin.rglob("*") if path.is_file()}
     assert files >= PLUGIN_FILES | {placement.LIST}
     outside = set(tree(user)) - {f".claude/skills/crosschat/{name}" for name in tree(plugin)}
-    assert outside == {".claude", ".claude/skills", ".claude/skills/crosschat"}
+    stable = {f".crosschat/hooks/{name}" for name in ("session.sh", "session.py", placement.LIST)}
+    assert outside >= stable
+    assert {name for name in outside if not name.startswith(".crosschat/hooks/")} == {
+        ".claude", ".claude/skills", ".claude/skills/crosschat", ".crosschat", ".crosschat/hooks"
+    }  # fmt: skip
     assert (plugin / "hooks" / "session.sh").stat().st_mode & 0o777 == 0o755
     assert "/reload-plugins" in said
     assert "without a prompt" in said
@@ -138,10 +100,59 @@ def test_only_a_data_directory_that_was_chosen_is_recorded(
     done(run("--home", f"{root}/chosen", "install"))
     assert environment() == {"CROSSCHAT_HOME": f"{root}/chosen"}
     monkeypatch.setenv("CROSSCHAT_HOME", f"{root}/other")
-    monkeypatch.setenv("CROSSCHAT_HUB_URL", "unix:/run/crosschat")
     done(run("install"))
-    assert environment() == {"CROSSCHAT_HOME": f"{root}/other", "CROSSCHAT_HUB_URL": "unix:/run/crosschat"}
-    assert "/run/crosschat/control.sock" in (plugin / "hooks" / "session.sh").read_text()
+    assert environment() == {"CROSSCHAT_HOME": f"{root}/other"}
+    assert shlex.quote(f"{root}/other/run/control.sock") in (plugin / "hooks" / "session.sh").read_text()
+    monkeypatch.delenv("CROSSCHAT_HOME")
+    assert installed(run)["state"] == "already installed"  # an upgrade does not move the sessions
+
+
+def test_where_the_sockets_are_is_recorded_only_when_install_is_told(
+    run: Run, user: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recorded() -> tuple[object, bool]:
+        environment = json.loads((plugin / ".mcp.json").read_text())["mcpServers"]["hub"]["env"]
+        scripts = [plugin / "hooks" / "session.sh", user / ".crosschat" / "hooks" / "session.sh"]
+        return environment, all("/run/crosschat/control.sock" in script.read_text() for script in scripts)
+
+    monkeypatch.setenv("CROSSCHAT_HUB_URL", "unix:/run/crosschat")
+    refused = run("install")
+    assert refused.exit_code == 2
+    assert "--hub-url unix:/run/crosschat" in refused.stderr
+    assert tree(user) == {}
+    done(run("install", "--hub-url", "unix:/run/crosschat"))
+    assert recorded() == ({"CROSSCHAT_HUB_URL": "unix:/run/crosschat"}, True)
+    monkeypatch.setenv("CROSSCHAT_HUB_URL", "http://localhost:3000")  # the npm package's
+    assert installed(run)["state"] == "already installed"
+    monkeypatch.delenv("CROSSCHAT_HUB_URL")
+    done(run("--home", f"{user}/other", "install"))  # the sockets of another data directory are elsewhere
+    assert recorded() == ({"CROSSCHAT_HOME": f"{os.path.realpath(user)}/other"}, False)
+    assert tree(user / ".crosschat") == {}
+
+
+@pytest.mark.parametrize("url", ["http://localhost:3000", "/run/crosschat", "unix:relative", "unix:/" + "x" * 100])
+def test_a_place_for_sockets_that_cannot_be_is_refused(run: Run, user: Path, url: str) -> None:
+    refused = run("install", "--hub-url", url)
+    assert refused.exit_code == 2
+    assert "--hub-url" in refused.stderr
+    assert tree(user) == {}
+
+
+def test_the_hooks_lie_privately_in_the_data_directory_beside_what_another_product_left(run: Run, user: Path) -> None:
+    stable = user / ".crosschat" / "hooks"
+    stable.mkdir(parents=True)
+    (stable / "permission.js").write_text("the npm package's")
+    (stable / "session.sh").write_text("somebody's")
+    before = tree(user)
+    (kept,) = installed(run)["kept"]
+    assert Path(kept).read_text() == "somebody's"
+    assert (stable / "session.sh").stat().st_mode & 0o777 == 0o700
+    assert (stable / "session.py").stat().st_mode & 0o777 == 0o600
+    assert installed(run)["state"] == "already installed"
+    done(run("uninstall"))
+    left = tree(user)
+    assert left.pop(str(Path(kept).relative_to(user))) == before.pop(".crosschat/hooks/session.sh")
+    assert left == before
 
 
 def test_claude_config_dir_says_where_the_folder_goes(
@@ -150,7 +161,7 @@ def test_claude_config_dir_says_where_the_folder_goes(
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(place / "moved"))
     run("install")
     assert (place / "moved" / "skills" / "crosschat" / "SKILL.md").is_file()
-    assert tree(user) == {}
+    assert not any(name.startswith(".claude") for name in tree(user))
 
 
 def hooks(plugin: Path) -> dict[str, list[dict[str, Any]]]:
@@ -283,6 +294,7 @@ def test_an_attempt_that_was_cut_short_is_completed(run: Run, plugin: Path, monk
     assert installed(run)["kept"] == []
     assert tree(plugin.parents[2]) == whole
     shutil.rmtree(plugin.parents[1])
+    shutil.rmtree(plugin.parents[2] / ".crosschat")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         failed = run("install")
@@ -360,8 +372,8 @@ def test_a_path_that_claude_code_would_change_is_refused(run: Run, user: Path, m
     ("listed", "loads", "words"),
     [
         ('[{"id": "crosschat@skills-dir", "enabled": true}]', True, "Claude Code 3.2.1 loads the plugin"),
-        ('[{"id": "crosschat@skills-dir", "enabled": false}]', False, "too old"),
-        ("[]", False, "claude mcp add"),
+        ('[{"id": "crosschat@skills-dir", "enabled": false}]', False, "switched off"),
+        ("[]", False, "crosschat install --settings"),
         ("no JSON", None, "does not say"),
     ],
 )
@@ -655,14 +667,14 @@ def test_a_file_that_another_program_changes_meanwhile_is_left(
 ) -> None:
     path = user / ".claude.json"
     path.write_text('{"mcpServers":{"crosschat":{"command":"npx","args":["crosschat"]}}}')
-    from crosschat.cli import earlier
+    from crosschat.cli import json_file
 
     def changes(target: Path) -> Path:
         copy = placement.keep_copy(target)
         target.write_text('{"newer": true}')
         return copy
 
-    monkeypatch.setattr(earlier, "keep_copy", changes)
+    monkeypatch.setattr(json_file, "keep_copy", changes)
     refused = run("install", "--yes")
     assert refused.exit_code == 1
     assert "changed by another program" in refused.stderr
