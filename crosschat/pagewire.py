@@ -68,6 +68,7 @@ from crosschat.wire import (
     Done,
     Error,
     FlagTask,
+    KeyView,
     Need,
     Page,
     PauseAgent,
@@ -76,6 +77,7 @@ from crosschat.wire import (
     PeerView,
     Read,
     ReleaseTask,
+    RevokeKey,
     Search,
     Send,
     Sent,
@@ -115,17 +117,6 @@ class PermissionView:
     received_at: str
     mode: str | None = None
     printing: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class KeyView:
-    """A paired browser. `current`: the one that this is sent to."""
-
-    id: str
-    label: str
-    paired_at: str
-    last_seen_at: str | None = None
-    current: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -278,13 +269,6 @@ class AnswerPairing:
     id: str
     pairing: str
     accept: bool
-
-
-@attrs.frozen(kw_only=True)
-class RevokeKey:
-    type: ClassVar = "revoke"
-    id: str
-    key: str
 
 
 @attrs.frozen(kw_only=True)

@@ -37,6 +37,7 @@ class Process:
     parent: int
     name: str  # the command name the kernel keeps, at most 15 bytes on Linux
     exe: str | None = None  # base name of the executable, where it can be read
+    has_terminal: bool = False
 
     @property
     def key(self) -> str:
@@ -186,7 +187,9 @@ def _from_proc(pid: int) -> Process | None:
     exe: str | None = None
     with suppress(OSError):
         exe = os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
-    return Process(pid=pid, start=int(fields[19]), parent=int(fields[1]), name=name, exe=exe)
+    return Process(
+        pid=pid, start=int(fields[19]), parent=int(fields[1]), name=name, exe=exe, has_terminal=fields[4] != b"0"
+    )
 
 
 def _from_psutil(pid: int) -> Process | None:
@@ -196,12 +199,13 @@ def _from_psutil(pid: int) -> Process | None:
         found = psutil.Process(pid)
         with found.oneshot():
             start, parent, name = int(found.create_time() * 1_000_000), found.ppid(), found.name()
+            terminal = found.terminal()
     except psutil.Error:
         return None
     exe: str | None = None
     with suppress(psutil.Error):
         exe = os.path.basename(found.exe()) or None
-    return Process(pid=pid, start=start, parent=parent, name=name, exe=exe)
+    return Process(pid=pid, start=start, parent=parent, name=name, exe=exe, has_terminal=terminal is not None)
 
 
 def boot_id() -> str:

@@ -29,6 +29,9 @@ The control door (command line to hub)
     succeed    a client asks to put its own version of the hub in this one's place; answered by `done` if it is newer
                and nobody else is about to. A `stop` on the same connection then passes the lock on, see
                `hub.succession`. Neither of the two may ever change: every version must understand them
+    new_code   a code to pair a browser with, for a person at a terminal; answered by `code`
+    keys       the paired browsers; answered by `key_list`
+    revoke     a paired browser is so no longer, said by a person at a terminal; answered by `done`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -36,7 +39,7 @@ From the hub
     welcome    answers `hello`: who the agent is, and from where deliveries begin
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
-    sent, page, peer_list, done, hub_status, brief   answers; `id` is the request's
+    sent, page, peer_list, done, code, key_list, hub_status, brief   answers; `id` is the request's
     cleared    earlier messages to everybody left the default reads
     activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
@@ -185,6 +188,17 @@ class Need:
     agent: str
     name: str
     since: str
+
+
+@attrs.frozen(kw_only=True)
+class KeyView:
+    """A paired browser. `current`: the one that this is sent to."""
+
+    id: str
+    label: str
+    paired_at: str
+    last_seen_at: str | None = None
+    current: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -391,6 +405,29 @@ class Succeed:
 
 
 @attrs.frozen(kw_only=True)
+class NewCode:
+    """The person is who the kernel says it is: a process with a terminal and no Claude Code process above it."""
+
+    type: ClassVar = "new_code"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class Keys:
+    type: ClassVar = "keys"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class RevokeKey:
+    """`key` is the id of a paired browser, or its beginning."""
+
+    type: ClassVar = "revoke"
+    id: str
+    key: str
+
+
+@attrs.frozen(kw_only=True)
 class Inspect:
     type: ClassVar = "inspect"
     id: str
@@ -480,6 +517,25 @@ class Done:
     seq: int | None = None
     message: str | None = None
     task: TaskView | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PairingCode:
+    """To be typed into the page at `page`, once, within `seconds`. `first`: no browser is paired yet."""
+
+    type: ClassVar = "code"
+    id: str
+    code: str
+    page: str
+    seconds: float
+    first: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class KeyList:
+    type: ClassVar = "key_list"
+    id: str
+    keys: tuple[KeyView, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -592,13 +648,17 @@ ControlFrame: TypeAlias = (
     | Tail
     | SessionEvent
     | Succeed
+    | NewCode
+    | Keys
+    | RevokeKey
     | Inspect
     | Stop
 )
 HubFrame: TypeAlias = (
-    Welcome | Batch | Sent | Page | PeerList | Done | HubStatus | Brief | Activity | Cleared | Error | Bye
-)
-Answer: TypeAlias = Sent | Page | PeerList | Done | HubStatus | Brief | Error
+    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | Activity | Cleared
+    | Error | Bye
+)  # fmt: skip
+Answer: TypeAlias = Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | Error
 
 
 # --- decoding and encoding ---------------------------------------------------------------------------------------

@@ -6,9 +6,14 @@ no disk. Times are milliseconds of the clock the hub passes in.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from crosschat.model import Activity, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @attrs.frozen
@@ -30,12 +35,16 @@ class Live:
 
 
 class Presence:
-    """By agent id. An agent that was not seen since the hub started counts as gone since then."""
+    """By agent id. An agent that was not seen since the hub started counts as gone since then.
+
+    `on_change` is called after what others see of an agent has changed, other than when it was heard last.
+    """
 
     def __init__(self, started_ms: int) -> None:
         self._started_ms = started_ms
         self._live: dict[str, Live] = {}
         self.connected: frozenset[str] = frozenset()
+        self.on_change: Callable[[], None] = lambda: None
 
     def of(self, agent: str) -> Live:
         return self._live.get(agent) or Live(gone_ms=self._started_ms)
@@ -58,10 +67,12 @@ class Presence:
             since_ms=now_ms,
         )
         self.connected |= {agent}
+        self.on_change()
 
     def leave(self, agent: str, *, now_ms: int) -> None:
         self._live[agent] = attrs.evolve(self.of(agent), connected=False, gone_ms=now_ms, since_ms=now_ms)
         self.connected -= {agent}
+        self.on_change()
 
     def hear(self, agent: str, *, now_ms: int) -> None:
         """It asked for something."""
@@ -69,11 +80,13 @@ class Presence:
 
     def say(self, agent: str, *, status: Status, detail: str | None, task: str | None) -> None:
         self._live[agent] = attrs.evolve(self.of(agent), status=status, detail=detail, task=task)
+        self.on_change()
 
     def act(self, agent: str, *, activity: Activity | None, mode: str | None) -> bool:
         """What its hooks say. True if that is news."""
         live = self.of(agent)
         self._live[agent] = attrs.evolve(live, activity=activity, mode=mode or live.mode)
+        self.on_change()
         return live.activity != activity
 
     def announce(self, agent: str, upto: int) -> None:
@@ -85,6 +98,7 @@ class Presence:
         live = self.of(agent)
         if upto > live.offered:
             self._live[agent] = attrs.evolve(live, offered=upto)
+            self.on_change()
 
     def gone_for_ms(self, agent: str, now_ms: int) -> int:
         """How long it has been away; 0 while it is connected."""

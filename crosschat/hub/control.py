@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from crosschat.codec import BadFrame
 from crosschat.core import views
+from crosschat.core.pairing import CODE_S
 from crosschat.errors import Code, Refused
-from crosschat.hub.delivery import next_items
+from crosschat.hub.delivery import follow
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
+from crosschat.hub.pairing import Pairing, refuse_all_but_a_person
 from crosschat.hub.router import Router, error_frame
 from crosschat.hub.sessions import take_event
 from crosschat.hub.succession import Succession
@@ -33,9 +35,14 @@ from crosschat.wire import (
     HubFrame,
     HubStatus,
     Inspect,
+    KeyList,
+    Keys,
+    NewCode,
+    PairingCode,
     PeerList,
     Peers,
     Read,
+    RevokeKey,
     Search,
     SessionEvent,
     Stop,
@@ -43,12 +50,8 @@ from crosschat.wire import (
     Tail,
     decode_control,
     encode,
-    encode_batch,
     request_id,
 )
-
-if TYPE_CHECKING:
-    from crosschat.core.ledger import Entry
 
 RECEIVE_BYTES: Final = 64 * 1024
 FIRST_LINE_S: Final = HELLO_DEADLINE_S
@@ -72,6 +75,7 @@ class Desk:
     stop: StopHub
     succession: Succession
     log: Logger
+    pairing: Pairing | None = None  # as long as there is no page
     connections: int = 0
 
 
@@ -173,6 +177,17 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return PeerList(id=frame.id, peers=views.peer_views(router.state, router.presence, router.clock_ms()))
         case Inspect():
             return desk.inspect(frame)
+        case NewCode():
+            pairing = _pairing(desk)
+            code = pairing.new_code(pid)
+            first = not pairing.table.usable()
+            return PairingCode(id=frame.id, code=code, page=f"{pairing.origin}/pair", seconds=CODE_S, first=first)
+        case Keys():
+            return KeyList(id=frame.id, keys=_pairing(desk).views())
+        case RevokeKey():
+            refuse_all_but_a_person(pid)
+            _pairing(desk).revoke(frame.key, "a terminal")
+            return Done(id=frame.id)
         case SessionEvent():
             return await take_event(router, pid, frame)
         case Stop() | Tail() | Succeed():
@@ -181,31 +196,31 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return router.answer(frame, await router.ask(THE_CLI, frame))
 
 
+def _pairing(desk: Desk) -> Pairing:
+    if desk.pairing is None:
+        raise Refused(
+            Code.UNAVAILABLE, "The page is not there: `crosschat status` says why.", retry_after_ms=BACK_IN_MS
+        )
+    return desk.pairing
+
+
 async def _tail(router: Router, stream: trio.SocketStream, frame: Tail) -> None:
     """Send everything that readers may see, from `after_seq` on, until the client is gone. Raises Refused."""
     refused: Refused | None = None
+
+    async def send(batch: bytes, _: int) -> None:
+        with trio.fail_after(WRITE_DEADLINE_S):
+            await stream.send_all(batch + b"\n")
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_until_closed, stream, nursery.cancel_scope)
         try:
-            await _follow(router, stream, router.feed.head if frame.after_seq is None else max(0, frame.after_seq))
+            await follow(router, router.feed.head if frame.after_seq is None else max(0, frame.after_seq), send)
         except Refused as error:  # raised below, where it is not in a group
             refused = error
             nursery.cancel_scope.cancel()
     if refused is not None:
         raise refused
-
-
-async def _follow(router: Router, stream: trio.SocketStream, seq: int) -> None:
-    while True:
-        await router.feed.wait_beyond(seq)
-        upto, items = await next_items(router, seq, _everything)
-        with trio.fail_after(WRITE_DEADLINE_S):  # also without items: the client sees how far it is
-            await stream.send_all(encode_batch(seq + 1, upto, items) + b"\n")
-        seq = upto
-
-
-def _everything(_: Entry) -> bool:
-    return True
 
 
 async def _until_closed(stream: trio.SocketStream, scope: trio.CancelScope) -> None:

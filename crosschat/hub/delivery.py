@@ -9,7 +9,7 @@ larger than the protocol allows: what was committed at once and does not fit is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
@@ -19,7 +19,7 @@ from crosschat.websocket import Closed, Connection, text_frame
 from crosschat.wire import encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from crosschat.core.ledger import Entry
 
@@ -43,6 +43,20 @@ async def next_items(router: Router, after: int, wanted: Callable[[Entry], bool]
                 return record.seq - 1, items
             items.append(piece.json)
     return records[-1].seq if records else upto, items
+
+
+async def follow(router: Router, seq: int, send: Callable[[bytes, int], Awaitable[None]]) -> NoReturn:
+    """Give `send` a batch of everything that readers may see, from behind `seq` on, and up to where it goes; also one
+    without items, so that who follows sees how far it is. Ends with what `send` or the log raises."""
+    while True:
+        await router.feed.wait_beyond(seq)
+        upto, items = await next_items(router, seq, _everything)
+        await send(encode_batch(seq + 1, upto, items), upto)
+        seq = upto
+
+
+def _everything(_: Entry) -> bool:
+    return True
 
 
 class Delivery:

@@ -174,6 +174,8 @@ class _Peer:
             agent, status=hello.status, detail=hello.detail, offered=welcome.after_seq, now_ms=router.clock_ms()
         )
         self._door.log.info("joined", agent=agent, name=welcome.name, pid=self._connection.peer_pid)
+        if older is None:
+            router.event("joined", f"{welcome.name} joined", agent=agent, name=welcome.name)
         watching = self._door.supervisor.watch(self._process, self._nursery.cancel_scope.cancel)
         try:
             self._post(welcome)
@@ -186,6 +188,9 @@ class _Peer:
             watching.cancel()
             if router.detach(agent, self):
                 router.presence.leave(agent, now_ms=router.clock_ms())
+                if not self._door.stopping:
+                    name = router.state.name_of(agent)
+                    router.event("left", f"{name} left", agent=agent, name=name)
             self._door.log.info("left", agent=agent, told=self._delivery.told)
             if not self._door.stopping:
                 with trio.move_on_after(1) as scope:

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from crosschat.core.presence import Presence
     from crosschat.core.requests import Request
     from crosschat.core.state import State
+    from crosschat.hub.events import EventLog
     from crosschat.hub.log import Logger
     from crosschat.journal.feed import Feed
     from crosschat.model import Actor, AnyRecord, Slot
+    from crosschat.pagewire import EventKind
     from crosschat.wire import Page, Search
 
 
@@ -100,6 +102,7 @@ class Router:
         operations: trio.MemorySendChannel[writer.Operation],
         clock_ms: Callable[[], int],
         log: Logger,
+        events: EventLog | None = None,
     ) -> None:
         self.state = state
         self.presence = presence
@@ -108,6 +111,7 @@ class Router:
         self._operations = operations
         self._log = log
         self.finder: Finder | None = None  # who looks for words; None: this Python has no SQLite
+        self._events = events
         self._readers: dict[object, Reader] = {}
         self._busy = 0
         self._activity = trio.Event()
@@ -126,6 +130,7 @@ class Router:
             self.tell_activity(record.agent)
         elif isinstance(record, Clear):
             self._tell_all(Cleared(upto=self.state.cleared_upto))
+        self._note_event(record)
 
     def publish(self, committed: Sequence[writer.Committed]) -> None:
         """Wake the readers. Called by the writer after what it committed was applied and acked."""
@@ -136,6 +141,23 @@ class Router:
         fresh = Fresh(committed[0].record.seq, committed[-1].record.seq, pieces)
         for reader in tuple(self._readers.values()):
             reader.offer(fresh)
+
+    def event(self, kind: EventKind, text: str, *, agent: str | None = None, name: str | None = None) -> None:
+        """Enter something into the activity log, if there is one."""
+        if self._events is not None:
+            self._events.add(kind, text, agent=agent, name=name)
+
+    def _note_event(self, record: AnyRecord) -> None:
+        """What of the log belongs into the activity log as well: what nobody gets as a message."""
+        by = self.state.name_of(record.by)
+        if isinstance(record, Pause):
+            kind: EventKind = "paused" if record.paused else "resumed"
+            name = self.state.name_of(record.agent)
+            self.event(kind, f"{name} is {kind}, by {by}", agent=record.agent, name=name)
+        elif isinstance(record, Clear) and record.undo:
+            self.event("restored", f"earlier messages are back in the channel, by {by}")
+        elif isinstance(record, Clear):
+            self.event("cleared", f"earlier messages left the channel, by {by}")
 
     def defect(self, error: BaseException) -> None:
         self._log.error("defect", error=repr(error), exc_info=error)

@@ -26,7 +26,11 @@ from crosschat.core.presence import Presence
 from crosschat.hub import tasktree
 from crosschat.hub.contain import contain
 from crosschat.hub.control import Desk, serve_control
+from crosschat.hub.dashboard import Screens, serve_screen
+from crosschat.hub.events import EventLog
+from crosschat.hub.guard import origin_of
 from crosschat.hub.lock import HubNote, NoteFile
+from crosschat.hub.pairing import Pairing
 from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
@@ -34,13 +38,14 @@ from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.supervisor import FencedLog, Supervisor
-from crosschat.hub.webserver import CANONICAL_HOST, Facts, listen, serve_page
+from crosschat.hub.webserver import Facts, Site, listen, serve_page
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
 from crosschat.journal.projections import project
 from crosschat.journal.writer import Operation, WriterStats, write_log
 from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, OPERATIONS_QUEUED, Quotas
 from crosschat.model import THE_SYSTEM, iso
+from crosschat.pagewire import Hub as HubFrame
 from crosschat.paths import Home
 from crosschat.wire import PROTOCOL, DamageView, HubStatus, Inspect
 
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from crosschat.core.state import State
     from crosschat.hub.log import Logger
     from crosschat.hub.recovery import Recovered
 
@@ -81,16 +87,21 @@ class Hub:
         self.stats = WriterStats()
         self.port: int | None = None
         self.page_problem: str | None = None
+        self.events = EventLog(options.home.logs / "events.jsonl", _now_ms, log)
+        self.screens: Screens | None = None
 
     @property
     def page(self) -> str | None:
-        return f"http://{CANONICAL_HOST}:{self.port}/" if self.port is not None else None
+        return f"{origin_of(self.port)}/" if self.port is not None else None
 
     def stop(self, reason: str, *, until_asked: bool = False) -> None:
         """Begin the clean stop; later calls change nothing. `until_asked`: bridges wait with starting the next hub."""
         if self.stopped_because is None:
             self.stopped_because = reason
             self.log.info("stopping", why=reason)
+            self.events.add("hub_stopping", f"the hub stops: {reason}")
+            if self.screens is not None:
+                self.screens.farewell(reason)
             if self.doorway is not None:  # while the connections are there
                 self.doorway.farewell(reason, until_asked=until_asked)
             if self.network is not None:
@@ -107,6 +118,7 @@ class Hub:
             operations=send,
             clock_ms=_now_ms,
             log=self.log,
+            events=self.events,
         )
         async with trio.open_nursery() as durable:
             written = trio.Event()
@@ -189,10 +201,18 @@ class Hub:
             options.lease_grace_s,
         )
         doorway = Doorway(
-            router, options.quotas, self.version, self.log, lambda: self.page, supervisor, recovered.notices
+            router,
+            options.quotas,
+            self.version,
+            self.log,
+            lambda: self.page,
+            supervisor,
+            recovered.notices,
         )
         self.doorway = doorway
         desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.succession, self.log)
+        self.events.read()
+        self.events.add("hub_started", f"the hub started, version {self.version}, pid {os.getpid()}")
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
@@ -211,8 +231,10 @@ class Hub:
                 sock = self._claim_port(settings)
                 self.log.info("serving", pid=os.getpid(), version=self.version, head=router.feed.head)
                 task_status.started()
-                if sock is not None:
-                    await self._open_page(network, sock, settings)
+                if sock is not None and self.port is not None:
+                    desk.pairing = Pairing(settings, self.port, self.events, _now_ms)
+                    site = self._site(router, recovered, desk.pairing, self.port)
+                    await self._open_page(network, sock, settings, site)
                 self._write_note()
         finally:
             self._remove_note()
@@ -229,12 +251,22 @@ class Hub:
         self.page_problem = settings.problem
         return sock
 
-    async def _open_page(self, network: trio.Nursery, sock: socket.socket, settings: Settings) -> None:
+    def _site(self, router: Router, recovered: Recovered, pairing: Pairing, port: int) -> Site:
+        """What is behind the browser door."""
+        hub = partial(self.show, router, recovered)
+        screens = self.screens = Screens(router, pairing, self.events, self.version, hub, self.log)
+        router.attach(screens, screens)
+        router.presence.on_change = partial(screens.stir, "people")
+        pairing.told = screens
+        self.events.listener = screens
+        return Site(port, Facts(self.version, PROTOCOL), pairing, partial(serve_screen, screens), self.log)
+
+    async def _open_page(self, network: trio.Nursery, sock: socket.socket, settings: Settings, site: Site) -> None:
         """The page comes last: agents do not wait for it, and without it they work all the same."""
-        await network.start(serve_page, sock, Facts(self.version, PROTOCOL), self.log)
-        if self.options.port is None and self.port is not None:
+        await network.start(serve_page, sock, site)
+        if self.options.port is None:
             try:
-                settings.remember_port(self.port)
+                settings.remember_port(site.port)
             except OSError as error:
                 self.page_problem = f"the page's port cannot be remembered: {error}"
 
@@ -259,6 +291,18 @@ class Hub:
             if lock.still_ours(self.options.lock_fd, self.options.home.hub_lock):
                 self.note.withdraw()
 
+    def show(self, router: Router, recovered: Recovered) -> HubFrame:
+        """What the page shows of the hub."""
+        return HubFrame(
+            version=self.version,
+            home=str(self.options.home.root),
+            started_at=iso(self.started_ms),
+            head=router.state.head,
+            open_tasks=_open_tasks(router.state),
+            damage=_damage(recovered),
+            notices=(*recovered.notices, *([self.page_problem] if self.page_problem else ())),
+        )
+
     def inspect(self, router: Router, recovered: Recovered, asked: Inspect) -> HubStatus:
         """What `crosschat status` shows."""
         state, stats = router.state, self.stats
@@ -273,23 +317,30 @@ class Hub:
             epoch=state.epoch,
             head=state.head,
             agents=views.peer_views(state, router.presence, _now_ms()),
-            open_tasks=sum(not task.finished for task in state.tasks.values()),
+            open_tasks=_open_tasks(state),
             queued=router.queued,
             sync_p50_ms=round(stats.percentile_s(50) * 1000, 3) if measured else None,
             sync_p99_ms=round(stats.percentile_s(99) * 1000, 3) if measured else None,
             rss_bytes=processes.resident_bytes(),
             dashboard=self.page,
             dashboard_problem=self.page_problem,
-            damage=tuple(
-                DamageView(file=str(one.file), line=one.line_number, reason=one.reason)
-                for one in recovered.log.damages[:100]
-            ),
+            damage=_damage(recovered),
             notices=recovered.notices,
             idle_stop_s=self.options.idle_stop_s,
             search_behind=router.finder.behind if router.finder is not None else 0,
             search_problem=router.finder.trouble if router.finder is not None else "this Python has no module sqlite3",
             tree=tasktree.lines() if asked.tree else (),
         )
+
+
+def _open_tasks(state: State) -> int:
+    return sum(not task.finished for task in state.tasks.values())
+
+
+def _damage(recovered: Recovered) -> tuple[DamageView, ...]:
+    return tuple(
+        DamageView(file=str(one.file), line=one.line_number, reason=one.reason) for one in recovered.log.damages[:100]
+    )
 
 
 async def _listen(

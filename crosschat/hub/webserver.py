@@ -1,8 +1,10 @@
-"""The browser door: HTTP on 127.0.0.1, served by hypercorn and quart-trio. The only module that knows them.
+"""The browser door: HTTP and the page's stream on 127.0.0.1, served by hypercorn and quart-trio. The only module that
+knows them.
 
-Until there is a dashboard it shows a plain status page and `/healthz`, to anybody who can reach the loopback address
-and says the right Host: so neither tells anything about agents, messages or paths. Nothing is upgraded. Each
-connection is contained and bounded; the framework's import takes longer than the hub's start, so it happens after it.
+Every request passes the guard first, and a stream is accepted only for a ticket, so nothing that is not a paired page
+is ever upgraded. A connection serves one request, is contained, and is bounded from outside of the framework: its
+bytes, its time, each write. Compression is off: what a page sends is never inflated. The framework's import takes
+longer than the hub's start, so it happens after it. A stop cancels the streams, which say `bye` themselves.
 """
 
 from __future__ import annotations
@@ -10,32 +12,65 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import attrs
 import trio
 
+from crosschat.errors import Code, Refused
+from crosschat.hub.assets import Asset, read_assets
 from crosschat.hub.contain import contain
+from crosschat.hub.guard import HOST, Asked, Refusal, headers_of, judge
+from crosschat.hub.log import Logger
+from crosschat.hub.pairing import Pairing
+from crosschat.hub.router import error_frame
+from crosschat.limits import FRAME_BYTES, WRITE_DEADLINE_S
+from crosschat.pagewire import (
+    SUBPROTOCOL,
+    AwaitPairing,
+    CallAnswer,
+    CallFrame,
+    Challenge,
+    GetTicket,
+    Pair,
+    decode_call,
+    encode_call,
+)
+from crosschat.paths import resource
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
+    from quart import Response
+    from quart.wrappers import Websocket
     from quart_trio import QuartTrio
 
-    from crosschat.hub.log import Logger
+    from crosschat.core.pairing import Key
+    from crosschat.hub.dashboard import Link
 
-CONNECTIONS: Final = 32
-CONNECTION_S: Final = 15.0  # a connection lasts no longer: nothing served here is longer
+STRANGERS: Final = 32  # connections that are no stream
+REQUEST_S: Final = 5.0  # until a request is answered
+ANSWER_S: Final = 15.0  # until the answer is taken
 REQUEST_BYTES: Final = 16 * 1024
-READ_S: Final = 5
-CANONICAL_HOST: Final = "127.0.0.1"
-HEADERS: Final = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-)
+MESSAGE_BYTES: Final = 2 * FRAME_BYTES  # a frame that is a little too large gets its typed error, beyond it 1009
+HURRY_S: Final = 1.0
+FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_STATUS: Final = {
+    Code.TOO_LARGE: 413,
+    Code.NOT_FOUND: 404,
+    Code.FORBIDDEN: 403,
+    Code.CONFLICT: 409,
+    Code.RATE_LIMITED: 429,
+    Code.HUB_FULL: 503,
+    Code.STORAGE_FULL: 503,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+
+_STARTS: Final = ("http.response.start", "websocket.http.response.start")
+_BODIES: Final = ("http.response.body", "websocket.http.response.body")
 
 Scope: TypeAlias = MutableMapping[str, object]
 Event: TypeAlias = MutableMapping[str, object]
@@ -46,10 +81,27 @@ Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @attrs.frozen
 class Facts:
-    """What the page may say: nothing that is private."""
+    """What the door tells anybody: nothing that is private."""
 
     version: str
     protocol: int
+
+
+class ServesScreens(Protocol):
+    """`dashboard.serve_screen`, with what it needs."""
+
+    async def __call__(self, key: Key, link: Link) -> None: ...
+
+
+@attrs.frozen
+class Site:
+    """What is behind the door."""
+
+    port: int
+    facts: Facts
+    pairing: Pairing
+    serve_screen: ServesScreens
+    log: Logger
 
 
 def listen(port: int | None, remembered: int | None) -> tuple[socket.socket | None, str | None]:
@@ -65,154 +117,304 @@ def listen(port: int | None, remembered: int | None) -> tuple[socket.socket | No
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if sys.platform == "linux":  # a browser that stops reading must not hold up a stop
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
-            sock.bind((CANONICAL_HOST, candidate or 0))
-            sock.listen(CONNECTIONS)
+            sock.bind((HOST, candidate or 0))
+            sock.listen(STRANGERS)
         except OSError as error:
             sock.close()
-            problem = f"port {candidate} on {CANONICAL_HOST} cannot be used: {error.strerror or error}"
+            problem = f"port {candidate} on {HOST} cannot be used: {error.strerror or error}"
         else:
             return sock, None
     return None, f"{problem}. Free it, or set CROSSCHAT_DASHBOARD_PORT to another port or unset it, then restart."
 
 
 async def serve_page(
-    sock: socket.socket,
-    facts: Facts,
-    log: Logger,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    sock: socket.socket, site: Site, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until cancelled; `started()` once the first request would be answered. Closes `sock` however it ends."""
     with sock:
-        await _serve_page(sock, facts, log, task_status)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        handle = await trio.to_thread.run_sync(_build, site)
+        strangers = trio.CapacityLimiter(STRANGERS)
+
+        async def serve_connection(stream: trio.SocketStream) -> None:
+            visit = Visit(stream, strangers)
+            try:
+                strangers.acquire_on_behalf_of_nowait(visit)
+            except trio.WouldBlock:
+                with trio.move_on_after(HURRY_S):
+                    await stream.send_all(FULL)
+                return
+            try:
+                with visit.time:
+                    await handle(visit)
+            finally:
+                visit.leave_the_strangers()
+
+        handler = contain(serve_connection, site.log, "page")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, handler, [listener])
+            task_status.started()
 
 
-async def _serve_page(sock: socket.socket, facts: Facts, log: Logger, task_status: trio.TaskStatus[None]) -> None:
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    port = int(sock.getsockname()[1])
-    handle = await trio.to_thread.run_sync(_build, facts, port)
-    connections = trio.CapacityLimiter(CONNECTIONS)
+class Visit:
+    """One connection, as hypercorn gets it in the place of a stream. Until it is a stream it may neither last long nor
+    send much, and no write to it lasts longer than its deadline: hypercorn shields its writes from cancellation."""
 
-    async def serve_connection(stream: trio.SocketStream) -> None:
-        try:
-            connections.acquire_on_behalf_of_nowait(stream)
-        except trio.WouldBlock:
+    def __init__(self, stream: trio.SocketStream, strangers: trio.CapacityLimiter) -> None:
+        self.socket = stream.socket  # hypercorn asks it for the addresses
+        self.time = trio.CancelScope(deadline=trio.current_time() + REQUEST_S)
+        self._stream = stream
+        self._strangers: trio.CapacityLimiter | None = strangers
+        self._allowed_bytes: int | None = REQUEST_BYTES
+        self._writing: trio.CancelScope | None = None
+
+    def answering(self) -> None:
+        """The request was read and its answer begins."""
+        self.time.deadline = trio.current_time() + ANSWER_S
+
+    def answered(self) -> None:
+        """The answer has left: that is all on this connection."""
+        self.time.deadline = trio.current_time() + HURRY_S
+        with suppress(OSError):
+            self.socket.shutdown(trio.socket.SHUT_WR)
+
+    def trust(self) -> None:
+        """It is a page's stream: from here on it may last, and send what the protocol allows."""
+        self.time.deadline = float("inf")
+        self._allowed_bytes = None
+        self.leave_the_strangers()
+
+    def leave_the_strangers(self) -> None:
+        if self._strangers is not None:
+            self._strangers.release_on_behalf_of(self)
+            self._strangers = None
+
+    def hurry(self) -> None:
+        if self._writing is not None:
+            self._writing.deadline = min(self._writing.deadline, trio.current_time() + HURRY_S)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
+        if self._allowed_bytes is not None:
+            self._allowed_bytes -= len(data)
+            if self._allowed_bytes < 0:
+                raise trio.BrokenResourceError("more than a request may have")
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(WRITE_DEADLINE_S) as self._writing:
+            await self._stream.send_all(data)
+            self._writing = None
             return
-        try:
-            with trio.move_on_after(CONNECTION_S):
-                await handle(stream)
-        finally:
-            connections.release_on_behalf_of(stream)
+        self._writing = None
+        await trio.aclose_forcefully(self._stream)  # half a frame may have left
+        raise trio.BrokenResourceError("nobody reads what is written")
 
-    await trio.serve_listeners(contain(serve_connection, log, "page"), [listener], task_status=_ignore(task_status))
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
 
-
-class _Started:
-    def __init__(self, outer: trio.TaskStatus[None]) -> None:
-        self._outer = outer
-
-    def started(self, _: object = None) -> None:
-        self._outer.started()
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
-def _ignore(task_status: trio.TaskStatus[None]) -> trio.TaskStatus[list[trio.SocketListener]]:
-    return _Started(task_status)
-
-
-def _build(facts: Facts, port: int) -> Callable[[trio.SocketStream], Awaitable[None]]:
+def _build(site: Site) -> Callable[[Visit], Awaitable[None]]:
     """Import the framework and put the pieces together; blocks for about half a second."""
+    import cryptography.hazmat.primitives.asymmetric.ec  # noqa: F401  # so that no request pays for it
     from hypercorn.app_wrappers import ASGIWrapper
     from hypercorn.config import Config
+    from hypercorn.protocol import ws_stream
     from hypercorn.trio.tcp_server import TCPServer
     from hypercorn.trio.worker_context import WorkerContext
 
+    # It offers compression to everybody, with no switch, and inflates without a bound.
+    vars(ws_stream)["server_extensions_handshake"] = _no_extensions
     config = Config()
     _configure(config)
-    app = ASGIWrapper(guard(_application(facts).asgi_app, port))  # type: ignore[arg-type]  # our ASGI types are plain
+    app = ASGIWrapper(guard(application(site).asgi_app, site.port))  # type: ignore[arg-type]  # our types are plain
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(visit: Visit) -> None:
         context = WorkerContext(None)
-        await TCPServer(app, config, context, {}, stream).run()  # type: ignore[arg-type]  # it takes any trio stream
+        await TCPServer(app, config, context, {"visit": visit}, visit).run()  # type: ignore[arg-type]  # as a stream
 
     return handle
 
 
+def _no_extensions(*_: object) -> None:
+    """Accepts none, whatever is asked for."""
+
+
 def _configure(config: Config) -> None:
+    """Without the framework's own time-outs, which count for streams as well: `Visit` has ours."""
     config.accesslog = None
     config.errorlog = None
     config.h11_max_incomplete_size = REQUEST_BYTES
-    config.read_timeout = READ_S
-    config.keep_alive_timeout = READ_S
+    config.read_timeout = None
+    config.keep_alive_timeout = REQUEST_S
+    config.keep_alive_max_requests = 0  # a connection is closed once its request is answered
     config.max_app_queue_size = 1
+    config.websocket_max_message_size = MESSAGE_BYTES
     config.include_server_header = False
 
 
-def _application(facts: Facts) -> QuartTrio:
-    from quart import Response
+def application(site: Site) -> QuartTrio:
+    """The routes."""
+    from quart import Response, request, websocket
     from quart_trio import QuartTrio
 
+    assets = read_assets(resource("dashboard"))
+    pairing = site.pairing
     app = QuartTrio("crosschat", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "version": facts.version, "protocol": facts.protocol}
+        return {"status": "ok", "version": site.facts.version, "protocol": site.facts.protocol}
 
-    @app.get("/")
-    async def status_page() -> Response:
-        return Response(
-            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-            '<meta name="viewport" content="width=device-width"><title>CrossChat</title>'
-            f"<h1>CrossChat</h1><p>The hub is running, version {facts.version}.</p>"
-            "<p>Agents, tasks and messages: <code>crosschat status</code>, <code>crosschat tasks</code>, "
-            "<code>crosschat tail</code> in a terminal.</p></html>",
-            content_type="text/html; charset=utf-8",
-        )
+    @app.get("/", defaults={"path": ""})
+    @app.get("/<path:path>")
+    async def file(path: str) -> Response:
+        asset = assets.get(f"/{path}")
+        if asset is not None:
+            return _file(asset, packed="gzip" in request.headers.get("Accept-Encoding", ""))
+        if not assets and not path:
+            return Response(_status_page(site.facts), content_type="text/html; charset=utf-8")
+        return Response("There is nothing here.\n", 404, content_type="text/plain; charset=utf-8")
+
+    @app.post("/api/<name>")
+    async def api(name: str) -> Response:
+        try:
+            call = decode_call(name, bytes(await request.data))
+            answer: CallAnswer = await _answer_call(pairing, call)
+            status = HTTPStatus.OK
+        except KeyError:
+            answer = error_frame(None, Refused(Code.NOT_FOUND, "There is no such call."))
+            status = HTTPStatus.NOT_FOUND
+        except Refused as refused:
+            answer, status = error_frame(None, refused), HTTPStatus(_STATUS.get(refused.code, 400))
+        return Response(encode_call(answer), status, content_type="application/json")
+
+    @app.websocket("/stream")
+    async def stream() -> Response | None:
+        offered = websocket.requested_subprotocols
+        ticket = offered[1] if len(offered) == 2 and offered[0] == SUBPROTOCOL else ""
+        key = pairing.redeem(ticket)
+        if key is None:
+            return Response("A stream needs a ticket.\n", 403, content_type="text/plain; charset=utf-8")
+        visit: Visit = websocket.scope["state"]["visit"]  # put there by `_build`
+        visit.trust()
+        await websocket.accept(subprotocol=SUBPROTOCOL)
+        await contain(partial(site.serve_screen, key), site.log, "screen")(_Link(visit, websocket))
+        return None
+
+    @app.errorhandler(Exception)
+    async def defect(error: Exception) -> Response:
+        from werkzeug.exceptions import HTTPException
+
+        if isinstance(error, HTTPException):
+            return Response(f"{error.name}.\n", error.code or 500, content_type="text/plain; charset=utf-8")
+        site.log.error("contained", what="page", error=repr(error), exc_info=error)
+        return Response("A defect; the hub's log has the details.\n", 500, content_type="text/plain; charset=utf-8")
 
     return app
 
 
+class _Link:
+    """A page's connection. When the page goes, the framework cancels who uses it."""
+
+    def __init__(self, visit: Visit, socket: Websocket) -> None:
+        self.hurry = visit.hurry
+        self._socket = socket
+
+    async def receive(self) -> str | bytes:
+        return await self._socket.receive()
+
+    async def send(self, text: str) -> None:
+        await self._socket.send(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code, reason)
+
+
+async def _answer_call(pairing: Pairing, call: CallFrame) -> CallAnswer:
+    match call:
+        case Pair():
+            return pairing.pair(call)
+        case AwaitPairing():
+            return await pairing.fate(call)
+        case Challenge():
+            return pairing.challenge(call)
+        case GetTicket():
+            return pairing.ticket(call)
+
+
+def _file(asset: Asset, *, packed: bool) -> Response:
+    from quart import Response
+
+    if packed and asset.packed is not None:
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return Response(asset.packed, content_type=asset.type, headers=headers)
+    return Response(asset.content, content_type=asset.type, headers={"Vary": "Accept-Encoding"})
+
+
+def _status_page(facts: Facts) -> str:
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width"><title>CrossChat</title>'
+        f"<h1>CrossChat</h1><p>The hub is running, version {facts.version}. This installation was built without the "
+        "dashboard: unset <code>CROSSCHAT_SKIP_DASHBOARD</code> and install it again to have it here.</p>"
+        "<p>Agents, tasks and messages: <code>crosschat status</code>, <code>crosschat tasks</code>, "
+        "<code>crosschat tail</code> in a terminal.</p></html>"
+    )
+
+
 def guard(app: Asgi, port: int) -> Asgi:
-    """Every request passes here before any route: exact Host, no other method than reading, no upgrade."""
-    canonical = f"{CANONICAL_HOST}:{port}".encode()
+    """The application behind the guard: what `judge` refuses does not reach it, and every answer has our headers."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] not in ("http", "websocket"):
             return
-        if scope["type"] != "http":
-            return
-        headers: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # as ASGI says
-        hosts = [value for name, value in headers if name == b"host"]
-        if hosts == [f"localhost:{port}".encode()]:
-            # As it was sent, still percent-encoded: the decoded path may hold a line end.
-            location = b"http://%b%b" % (canonical, scope["raw_path"])  # type: ignore[str-format]
-            await _refuse(send, 308, b"Use the address 127.0.0.1.", ((b"location", location),))
-        elif hosts != [canonical]:
-            await _refuse(send, 421, b"This address is not served here.")
-        elif scope["method"] not in ("GET", "HEAD"):
-            await _refuse(send, 405, b"Only GET is served here.", ((b"allow", b"GET, HEAD"),))
+        upgrade = scope["type"] == "websocket"
+        asked = Asked(
+            method="GET" if upgrade else str(scope["method"]),
+            target=scope["raw_path"],  # type: ignore[arg-type]  # bytes, as ASGI says
+            headers=list(scope["headers"]),  # type: ignore[call-overload]  # pairs of bytes, as ASGI says
+            upgrade=upgrade,
+        )
+        old = scope["http_version"] in ("1.0", "1.1")
+        refusal = judge(asked, port) if old else Refusal(505, "HTTP/1.1 is served here.")
+        sending = _with_headers(scope, send, headers_of(port))
+        if refusal is None:
+            await app(scope, receive, sending)
         else:
-            await app(scope, receive, _with_headers(send))
+            await _refuse(sending, "websocket.http.response" if upgrade else "http.response", refusal)
 
     return guarded
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(scope: Scope, send: Send, ours: tuple[tuple[bytes, bytes], ...]) -> Send:
+    state = scope.get("state")
+    visit = state.get("visit") if isinstance(state, dict) else None
+
     async def sending(event: Event) -> None:
-        if event["type"] == "http.response.start":
-            event["headers"] = [*event.get("headers", ()), *HEADERS]  # type: ignore[misc]  # a list, as ASGI says
-        await send(event)
+        if event["type"] in _STARTS:
+            event["headers"] = [*event.get("headers", ()), *ours]  # type: ignore[misc]  # a list, as ASGI says
+            if isinstance(visit, Visit):
+                visit.answering()
+        try:
+            await send(event)
+        finally:  # the framework cancels itself once its last byte has left, before it would close
+            if event["type"] in _BODIES and not event.get("more_body") and isinstance(visit, Visit):
+                visit.answered()
 
     return sending
 
 
-async def _refuse(send: Send, status: int, text: bytes, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+async def _refuse(send: Send, kind: str, refusal: Refusal) -> None:
+    text = refusal.text.encode() + b"\n"
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(text)),
-        *extra,
-        *HEADERS,
+        *refusal.headers,
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text, "more_body": False})
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": text, "more_body": False})

@@ -261,8 +261,8 @@ OFFER = [
 
 
 def test_it_accepts_compression_unless_one_function_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inflating is unbounded, and there is no switch. The page upgrades nothing today (`webserver.guard`); what does
-    replaces `server_extensions_handshake` in this module, which must therefore be there and be asked."""
+    """Inflating is unbounded, and there is no switch. So `webserver` replaces `server_extensions_handshake` in this
+    module, which must therefore be there and be asked."""
     from hypercorn.protocol import ws_stream
 
     def extensions() -> list[bytes]:

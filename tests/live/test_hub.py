@@ -178,7 +178,8 @@ async def test_the_page_tells_health_to_the_right_host_and_nothing_to_another(ru
     assert (await get("healthz", host="evil.example"))[0] == 421
     status, headers, _ = await get("healthz", host=f"localhost:{port}")
     assert (status, headers["location"]) == (308, f"http://127.0.0.1:{port}/healthz")
-    assert (await get("healthz", method="POST"))[0] == 405
+    assert (await get("healthz", method="POST"))[0] == 403
+    assert (await get("healthz", method="PUT"))[0] == 405
     with socket.socket() as probe:  # bound to the loopback address alone
         assert probe.connect_ex(("127.0.0.2", int(port))) != 0
 

@@ -1,0 +1,310 @@
+"""Pairing as the hub does it: who may ask for a code, keys in `settings.json`, signatures, and who is told.
+
+The rules are `core.pairing`'s. A key counts once it is on disk; a crash before that leaves the browser unpaired. A code
+is given only to a process with a terminal and no Claude Code process above it: an agent that runs the command gets a
+reason instead. That a detached process may look like a person is known; so every pairing is announced in every open
+page, in `crosschat status` and in the activity log.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from crosschat import processes
+from crosschat.core.pairing import Key, Pairings, Waiting, from_text, key_id, label_of, to_text
+from crosschat.errors import Code, Refused
+from crosschat.hub.guard import origin_of
+from crosschat.model import from_iso, iso
+from crosschat.pagewire import AwaitPairing, Challenge, Challenged, GetTicket, Pair, Paired, Ticketed, to_sign
+from crosschat.wire import KeyView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crosschat.hub.events import EventLog
+    from crosschat.hub.settings import Settings
+    from crosschat.processes import Lookup
+
+SETTING: Final = "paired_browsers"
+POINT_BYTES: Final = 65  # an uncompressed point of P-256
+SIGNATURE_BYTES: Final = 64
+FATE_WAIT_S: Final = 3.0  # less than an unauthenticated connection may last
+LINEAGE_TRIES: Final = 8
+
+
+class Told(Protocol):
+    """Who hears about changes: the open pages."""
+
+    def keys_changed(self) -> None: ...
+    def pairing_asked(self, waiting: Waiting) -> None: ...
+    def pairing_over(self, waiting: Waiting) -> None: ...
+    def key_revoked(self, key: str) -> None: ...
+
+
+class Pairing:
+    """See the module. Used in the trio thread only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        port: int,
+        events: EventLog,
+        clock_ms: Callable[[], int],
+        clock_s: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._clock_ms = clock_ms
+        self._clock_s = clock_s
+        self._random = random
+        self._news = trio.Event()
+        self._seen: dict[str, str] = {}
+        self.port = port
+        self.origin = origin_of(port)
+        self.table = Pairings(_read_keys(settings), port, random(32))
+        self.told: Told | None = None
+
+    # --- what a terminal asks
+
+    def new_code(self, pid: int, lookup: Lookup = processes.find) -> str:
+        """A code for the person behind the process `pid`. Raises Refused for anybody else."""
+        refuse_all_but_a_person(pid, lookup)
+        return self.table.new_code(self._random(16), self._clock_s())
+
+    def revoke(self, identifier: str, by: str) -> None:
+        """The browser is paired no more; its streams close. Raises Refused."""
+        matching = [key for key in self.table.keys.values() if identifier and key.id.startswith(identifier)]
+        if len(matching) != 1:
+            known = "`crosschat dashboard --list` shows them."
+            raise Refused(Code.NOT_FOUND, f"No single paired browser has the id {identifier[:64]!r}. {known}")
+        (key,) = matching
+        self._keep([other for other in self.table.keys.values() if other != key])
+        del self.table.keys[key.id]
+        self.table.forget_tickets(key.id)
+        self._events.add("revoked", f"{key.label} ({key.fingerprint}) is not paired any more, by {by}")
+        if self.told is not None:
+            self.told.key_revoked(key.id)
+            self.told.keys_changed()
+
+    def views(self, current: str | None = None) -> tuple[KeyView, ...]:
+        """All paired browsers, those too that were paired at another port."""
+        return tuple(
+            KeyView(
+                id=key.id,
+                label=key.label if key.port == self.port else f"{key.label} (at port {key.port})",
+                paired_at=iso(key.paired_ms),
+                last_seen_at=self._seen.get(key.id),
+                current=key.id == current,
+            )
+            for key in self.table.keys.values()
+        )
+
+    # --- what a page asks over HTTP
+
+    def pair(self, call: Pair) -> Paired:
+        """Use a code up for the key of the page. Raises Refused."""
+        public = from_text(call.key)
+        if not is_point(public):
+            raise Refused(Code.INVALID, "key is an uncompressed P-256 point, in base64url.", path="key")
+        try:
+            self.table.take_code(call.code, self._clock_s())
+        except Refused as refused:
+            self._events.add("pairing_refused", f"a browser gave a wrong code: {refused.message}")
+            raise
+        key = Key(
+            id=key_id(public),
+            public=public,
+            label=label_of(call.label),
+            paired_ms=self._clock_ms(),
+            port=self.port,
+        )
+        waiting = self.table.propose(key, self._random(12).hex(), self._clock_s())
+        if waiting.fate == "paired":
+            self._add(key)
+            self._announce(key, "as the first")
+        elif self.told is not None:
+            self.told.pairing_asked(waiting)
+        return _answer(waiting)
+
+    async def fate(self, call: AwaitPairing) -> Paired:
+        """How a pairing stands, as soon as that changes or after `FATE_WAIT_S`. Raises Refused. Cancel-safe."""
+        with trio.move_on_after(FATE_WAIT_S):
+            while (found := self.table.fate(call.pairing, self._clock_s())).fate == "waiting":
+                await self._news.wait()
+        return _answer(found)
+
+    def challenge(self, call: Challenge) -> Challenged:
+        """Something to sign. Raises Refused."""
+        return Challenged(challenge=self.table.challenge(call.key, self._random(16), self._clock_s()))
+
+    def ticket(self, call: GetTicket) -> Ticketed:
+        """A ticket for a signed challenge. Raises Refused."""
+        self.verify(call.key, to_sign(self.origin, call.challenge).encode(), call.signature)
+        self.table.answer_challenge(call.key, call.challenge, self._clock_s())
+        return Ticketed(ticket=self.table.new_ticket(call.key, self._random(32), self._clock_s()))
+
+    def redeem(self, ticket: str) -> Key | None:
+        """The key of a ticket, once."""
+        key = self.table.redeem(ticket, self._clock_s())
+        if key is not None:
+            self._seen[key.id] = iso(self._clock_ms())
+        return key
+
+    # --- what a paired page asks
+
+    def verify(self, identifier: str, data: bytes, signature: str) -> Key:
+        """The paired key, if the signature over `data` is by it. Raises Refused."""
+        key = self.table.key(identifier)
+        if not is_signed(key.public, data, from_text(signature)):
+            raise Refused(Code.FORBIDDEN, "The signature is not by the key of this browser.", path="signature")
+        return key
+
+    def answer(self, pairing: str, accept: bool, by: str) -> None:
+        """A paired page accepts or refuses another browser. Raises Refused."""
+        self.announce_expired()
+        settled = self.table.settle(pairing, "paired" if accept else "refused", self._clock_s())
+        if accept:
+            self._add(settled.key)
+            self._announce(settled.key, f"accepted by {by}")
+        else:
+            self._events.add("pairing_refused", f"{settled.key.label} ({settled.key.fingerprint}), refused by {by}")
+        self._over(settled)
+
+    def announce_expired(self) -> None:
+        """Tell the pages about pairings that nobody answered in time."""
+        for waiting in self.table.expire(self._clock_s()):
+            self._events.add("pairing_refused", f"{waiting.key.label} ({waiting.key.fingerprint}): nobody accepted it")
+            self._over(waiting)
+
+    # --- inside
+
+    def _over(self, waiting: Waiting) -> None:
+        self._news.set()
+        self._news = trio.Event()
+        if self.told is not None:
+            self.told.pairing_over(waiting)
+
+    def _announce(self, key: Key, how: str) -> None:
+        self._events.add("paired", f"{key.label} ({key.fingerprint}) is paired, {how}")
+        if self.told is not None:
+            self.told.keys_changed()
+
+    def _add(self, key: Key) -> None:
+        self._keep([*self.table.keys.values(), key])
+        self.table.keys[key.id] = key
+
+    def _keep(self, keys: list[Key]) -> None:
+        try:
+            self._settings.put(SETTING, [_document(key) for key in keys])
+        except OSError as error:
+            raise Refused(
+                Code.STORAGE_FULL, f"settings.json cannot be written: {error.strerror or error}. Nothing changed."
+            ) from None
+
+
+def refuse_all_but_a_person(pid: int, lookup: Lookup = processes.find) -> None:
+    """Raise Refused unless `pid` has a terminal and no Claude Code process above it, as far as can be seen."""
+    lineage = _lineage(pid, lookup)
+    if any(process.is_claude for process in lineage):
+        raise Refused(
+            Code.FORBIDDEN,
+            "This runs inside a Claude Code session, and only the person may pair a browser or end a pairing: "
+            "run it in a terminal of your own.",
+        )
+    if not lineage[0].has_terminal:
+        raise Refused(Code.FORBIDDEN, "Only a person at a terminal may do this: run it in a terminal of your own.")
+
+
+def _lineage(pid: int, lookup: Lookup) -> list[processes.Process]:
+    """The process and all above it. Raises Refused while that cannot be said, because one of them just ended."""
+    for _ in range(LINEAGE_TRIES):
+        found = processes.ancestors(pid, lookup)
+        if not found:
+            break
+        top = found[-1]
+        # The one above may be another user's and invisible. But one that ended meanwhile would hide those above it:
+        # then the kernel has given the process below another parent.
+        again = lookup(top.pid)
+        if again is not None and (again.start, again.parent) == (top.start, top.parent):
+            return found
+    raise Refused(Code.FORBIDDEN, "The process that asks cannot be seen: run the command again.")
+
+
+def is_signed(public: bytes, data: bytes, signature: bytes) -> bool:
+    """Whether `signature` (r and s, raw) over SHA-256 of `data` is by the key whose public half is `public`."""
+    if len(signature) != SIGNATURE_BYTES:
+        return False
+    # The hub's start does not pay for this import.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+    try:
+        key.verify(encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def is_point(public: bytes) -> bool:
+    """Whether these bytes are the uncompressed form of a point on P-256."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if len(public) != POINT_BYTES or public[0] != 4:
+        return False
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+    except ValueError:
+        return False
+    return True
+
+
+def _answer(waiting: Waiting) -> Paired:
+    key = waiting.key
+    pairing = waiting.id if waiting.fate == "waiting" else None
+    return Paired(state=waiting.fate, key=key.id, label=key.label, fingerprint=key.fingerprint, pairing=pairing)
+
+
+def _document(key: Key) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "public_key": to_text(key.public),
+        "label": key.label,
+        "paired_at": iso(key.paired_ms),
+        "port": key.port,
+    }
+
+
+def _read_keys(settings: Settings) -> list[Key]:
+    """The keys in the settings; what is no key there is left out."""
+    kept = settings.get(SETTING)
+    return [key for one in kept if (key := _read_key(one)) is not None] if isinstance(kept, list) else []
+
+
+def _read_key(document: object) -> Key | None:
+    match document:
+        case {
+            "id": str(identifier),
+            "public_key": str(text),
+            "label": str(label),
+            "paired_at": str(at),
+            "port": int(port),
+        }:
+            public = from_text(text)
+            try:
+                paired_ms = from_iso(at)
+            except ValueError:
+                return None
+            if len(public) != POINT_BYTES or identifier != key_id(public):
+                return None
+            return Key(id=identifier, public=public, label=label_of(label), paired_ms=paired_ms, port=port)
+        case _:
+            return None
