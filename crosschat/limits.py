@@ -18,6 +18,7 @@ FRAME_BYTES: Final = 256 * 1024  # one frame on either socket
 HUB_FRAME_BYTES: Final = 1024 * 1024  # one frame from the hub; it aims at `FRAME_BYTES`
 SCREEN_FRAME_BYTES: Final = 4 * 1024 * 1024  # one frame from the hub to the page
 JSON_DEPTH: Final = 32  # in a frame from a client
+HOOK_BYTES: Final = 1024 * 1024  # what a hook of a session was given; a longer one is not put before the person
 HUB_JSON_DEPTH: Final = 48  # in a frame from the hub: what a client could send, inside a view
 SHORT_TEXT_CHARS: Final = 200  # status detail, badge value, label
 NAME_CHARS: Final = 64

@@ -45,9 +45,10 @@ The hub to the page
     event_page, launched   answers
     hub        the hub itself: version, disk, trouble, projects; after each change
 
-A decision is signed over the exact text `payload`: a JSON object {id, digest, hub_nonce, output}, where `digest` is
-SHA-256 over the nonce and the bytes the session's hook sent (`raw`, as UTF-8), and `output` is all that the hook will
-print. It is signed as the challenge is.
+A decision is signed over the exact text `payload`: the JSON object {id, digest, hub_nonce, output}, compact and in this
+order, as JSON.stringify makes it. `digest` is SHA-256 over the nonce and the bytes the session's hook sent (`raw`, as
+UTF-8). `output` is all that the hook will print, character by character. What it may be depends on the event that `raw`
+names, PermissionRequest or PreToolUse: see `core.permissions`. It is signed as the challenge is.
 """
 
 from __future__ import annotations

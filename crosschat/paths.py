@@ -54,6 +54,10 @@ class Home:
         return self.root / "hooks"
 
     @property
+    def ask(self) -> Path:
+        return self.root / "ask"
+
+    @property
     def run(self) -> Path:
         return self.run_override or run_directory(self.root)
 
@@ -64,6 +68,10 @@ class Home:
     @property
     def control_socket(self) -> Path:
         return self.run / "control.sock"
+
+    @property
+    def watch(self) -> Path:
+        return self.run / "watch"
 
 
 @attrs.frozen(kw_only=True)

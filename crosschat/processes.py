@@ -40,6 +40,11 @@ class Process:
     has_terminal: bool = False
 
     @property
+    def pin(self) -> tuple[int, int]:
+        """The same for one process while it lives, whatever it calls itself."""
+        return self.pid, self.start
+
+    @property
     def key(self) -> str:
         """Names this process and no other of this machine, ever: boot, pid and start time."""
         return f"{boot_id()}:{self.pid}:{self.start}"
@@ -131,6 +136,31 @@ def send_signal(process: Process, number: signal.Signals) -> bool:
 def _is_still(process: Process) -> bool:
     found = find(process.pid)
     return found is not None and found.start == process.start
+
+
+def is_unattended(process: Process) -> bool:
+    """Whether this Claude process shows nobody a dialog: it has no terminal, or was told to print (`-p`)."""
+    return not process.has_terminal or any(map(_prints, _arguments(process.pid)))
+
+
+def _prints(argument: str) -> bool:
+    """`--print`, `-p`, or a few short options together such as `-cp`."""
+    short = argument[1:] if argument[:1] == "-" else ""
+    return argument == "--print" or (short.isalpha() and len(short) <= 4 and "p" in short)
+
+
+def _arguments(pid: int) -> list[str]:
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[1:]
+        except OSError:
+            return []
+    import psutil
+
+    try:
+        return psutil.Process(pid).cmdline()[1:]
+    except psutil.Error:
+        return []
 
 
 async def wait_gone(process: Process) -> None:

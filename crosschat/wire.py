@@ -32,6 +32,11 @@ The control door (command line to hub)
     new_code   a code to pair a browser with, for a person at a terminal; answered by `code`
     keys       the paired browsers; answered by `key_list`
     revoke     a paired browser is so no longer, said by a person at a terminal; answered by `done`
+    permission  a hook asks about a prompt of its session; `bytes` follow behind the line, all that it was given;
+               answered by `asked` and later by `verdict`, or by `no_opinion`
+    ran        a hook tells which tools have run; `bytes` follow as above; answered by `done`
+    ask        the rules for which a session asks although its mode would not: lists them, adds or removes
+               one; answered by `rules`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -40,6 +45,10 @@ From the hub
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
     sent, page, peer_list, done, code, key_list, hub_status, brief   answers; `id` is the request's
+    asked      the request was taken up, and waits for the person; said again at least every 15 s while it waits
+    verdict    the person's decision: `output` is what the hook prints, if `digest` is over its own bytes
+    no_opinion  nobody decides here, or not any more: the session's own dialog does
+    rules      answers `ask`
     cleared    earlier messages to everybody left the default reads
     activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
@@ -428,6 +437,35 @@ class RevokeKey:
 
 
 @attrs.frozen(kw_only=True)
+class AskPermission:
+    """Whose prompt it is the kernel says: the Claude Code process above the one that asks."""
+
+    type: ClassVar = "permission"
+    id: str
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class ToolsRan:
+    """What follows is the input of a PostToolUse or PostToolBatch hook, without what the tools answered."""
+
+    type: ClassVar = "ran"
+    id: str
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class ChangeRules:
+    """`rule` as Claude Code writes it, such as `Bash(git push:*)`. Changed only for a terminal of the person's, which
+    has no Claude Code process above it."""
+
+    type: ClassVar = "ask"
+    id: str
+    change: Literal["list", "add", "remove"] = "list"
+    rule: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Inspect:
     type: ClassVar = "inspect"
     id: str
@@ -552,6 +590,46 @@ class Brief:
 
 
 @attrs.frozen(kw_only=True)
+class PermissionAsked:
+    """`hub_nonce`, in hex, goes before the hook's bytes in the digest."""
+
+    type: ClassVar = "asked"
+    id: str
+    hub_nonce: str
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """`digest` in hex. `output` stays the last field: the hook prints its characters without parsing JSON."""
+
+    type: ClassVar = "verdict"
+    id: str
+    digest: str
+    output: JsonObject
+
+
+NoOpinionReason = Literal[
+    "not_mine", "unreadable", "too_large", "full", "nobody", "dialog", "answered_elsewhere", "expired", "gone"
+]
+
+
+@attrs.frozen(kw_only=True)
+class NoOpinion:
+    """`nobody`: no paired page is open, and the session shows no dialog. `dialog`: it does, and asks again for that."""
+
+    type: ClassVar = "no_opinion"
+    id: str
+    reason: NoOpinionReason
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    type: ClassVar = "rules"
+    id: str
+    rules: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Activity:
     """Of the agent it is sent to; `state` is None while its hooks have said nothing. `paused`: do not wake it."""
 
@@ -652,13 +730,19 @@ ControlFrame: TypeAlias = (
     | Keys
     | RevokeKey
     | Inspect
+    | AskPermission
+    | ToolsRan
+    | ChangeRules
     | Stop
 )
 HubFrame: TypeAlias = (
-    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | Activity | Cleared
-    | Error | Bye
+    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | PermissionAsked
+    | Verdict | NoOpinion | Rules | Activity | Cleared | Error | Bye
 )  # fmt: skip
-Answer: TypeAlias = Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | Error
+Answer: TypeAlias = (
+    Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | PermissionAsked | Verdict | NoOpinion
+    | Rules | Error
+)  # fmt: skip
 
 
 # --- decoding and encoding ---------------------------------------------------------------------------------------
@@ -715,6 +799,11 @@ def encode(frame: AgentFrame | HubFrame) -> bytes:
 def encode_control(frame: ControlFrame) -> bytes:
     """A request for the control door, without the line end."""
     return _CODEC.tagged("op", frame.type, frame)
+
+
+def encode_verdict(request: str, digest: str, output: str) -> bytes:
+    """A `Verdict` whose output is these characters, unchanged."""
+    return f'{{"type":"verdict","id":"{request}","digest":"{digest}","output":{output}}}'.encode()
 
 
 def encode_batch(from_seq: int, to_seq: int, items: Iterable[bytes]) -> bytes:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # All that the hub makes in a data directory. `hub.lock` is held until the end.
 DATA: Final = (
-    "log", "messages", "index", "damaged", "logs", "run", "hooks", "audit", "settings.json", "instances.json",
-    "dashboard.lock", "FORMAT", "hub.lock",
+    "log", "messages", "index", "damaged", "logs", "run", "hooks", "audit", "ask", "settings.json",
+    "instances.json", "dashboard.lock", "FORMAT", "hub.lock",
 )  # fmt: skip
 SOCKETS: Final = ("agents.sock", "control.sock")
 

@@ -1,6 +1,7 @@
-"""The control door: JSON lines for the command line, acting as the person's terminal.
+"""The control door: JSON lines for the command line, acting as the person's terminal, and for the hooks of sessions.
 
-One request at a time for each connection; `tail` lasts until the client goes. Nothing here can approve a permission.
+One request at a time for each connection; `tail` lasts until the client goes. Nothing here can approve a permission: a
+hook can ask for one. What a hook was given follows its line as bytes, so that the hub has them unchanged.
 
 A client that says nothing holds nothing up: it has `FIRST_LINE_S` for its first line and `NEXT_LINE_S` for each one
 after that, there are at most `CONNECTIONS`, and only a request that is being carried out keeps an idle hub.
@@ -20,9 +21,11 @@ from crosschat.core import views
 from crosschat.core.pairing import CODE_S
 from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import follow
+from crosschat.hub.hooks import change_rules, take_hook
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.pairing import Pairing, refuse_all_but_a_person
+from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.router import Router, error_frame
 from crosschat.hub.sessions import take_event
 from crosschat.hub.succession import Succession
@@ -30,6 +33,8 @@ from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
 from crosschat.wire import (
+    AskPermission,
+    ChangeRules,
     ControlFrame,
     Done,
     HubFrame,
@@ -48,6 +53,7 @@ from crosschat.wire import (
     Stop,
     Succeed,
     Tail,
+    ToolsRan,
     decode_control,
     encode,
     request_id,
@@ -74,6 +80,7 @@ class Desk:
     inspect: Callable[[Inspect], HubStatus]
     stop: StopHub
     succession: Succession
+    permissions: PermissionDesk
     log: Logger
     pairing: Pairing | None = None  # as long as there is no page
     connections: int = 0
@@ -106,7 +113,8 @@ async def _serve(desk: Desk, stream: trio.SocketStream) -> None:
         desk.router.enter()
         try:
             await trio.lowlevel.checkpoint()  # who waits for activity sees it, however short the request is
-            await _answer(desk, stream, line)
+            if not await _answer(desk, stream, buffer, line):
+                return
         finally:
             desk.router.leave()
         allowed_s = NEXT_LINE_S
@@ -140,13 +148,17 @@ async def _say(stream: trio.SocketStream, frame: HubFrame) -> None:
         await stream.send_all(encode(frame) + b"\n")
 
 
-async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
+async def _answer(desk: Desk, stream: trio.SocketStream, buffer: bytearray, line: bytes) -> bool:
+    """Answer one request; False if the connection is of no use after it."""
     try:
         frame = decode_control(line)
     except BadFrame as error:
         await _say(stream, error_frame(request_id(line), error))
-        return
+        return True
     try:
+        if isinstance(frame, AskPermission | ToolsRan):
+            await take_hook(desk, stream, buffer, frame)
+            return False
         if isinstance(frame, Tail):
             await _tail(desk.router, stream, frame)
         elif isinstance(frame, Succeed):
@@ -157,6 +169,7 @@ async def _answer(desk: Desk, stream: trio.SocketStream, line: bytes) -> None:
     finally:
         if isinstance(frame, Stop):  # also if who asked does not wait for the answer
             _stop(desk, stream, frame)
+    return True
 
 
 def _stop(desk: Desk, stream: trio.SocketStream, frame: Stop) -> None:
@@ -189,8 +202,12 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             _pairing(desk).revoke(frame.key, "a terminal")
             return Done(id=frame.id)
         case SessionEvent():
+            if frame.event in ("stop", "end"):
+                await desk.permissions.turn_ended(pid, session_too=frame.event == "end")
             return await take_event(router, pid, frame)
-        case Stop() | Tail() | Succeed():
+        case ChangeRules():
+            return await change_rules(desk.permissions, frame, pid)
+        case Stop() | Tail() | Succeed() | AskPermission() | ToolsRan():
             return Done(id=frame.id)
         case _:
             return router.answer(frame, await router.ask(THE_CLI, frame))

@@ -213,8 +213,7 @@ def refuse_all_but_a_person(pid: int, lookup: Lookup = processes.find) -> None:
     if any(process.is_claude for process in lineage):
         raise Refused(
             Code.FORBIDDEN,
-            "This runs inside a Claude Code session, and only the person may pair a browser or end a pairing: "
-            "run it in a terminal of your own.",
+            "This runs inside a Claude Code session, and only the person may do it: run it in a terminal of your own.",
         )
     if not lineage[0].has_terminal:
         raise Refused(Code.FORBIDDEN, "Only a person at a terminal may do this: run it in a terminal of your own.")

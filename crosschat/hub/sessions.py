@@ -37,8 +37,11 @@ async def take_event(router: Router, pid: int, event: SessionEvent) -> Brief:
 
 def _agent_above(router: Router, pid: int) -> Agent | None:
     claude = processes.find_agent_process(pid)
-    if claude is None:
-        return None
+    return agent_of(router, claude) if claude is not None else None
+
+
+def agent_of(router: Router, claude: processes.Process) -> Agent | None:
+    """The connected agent that is this Claude process."""
     found = (agent for agent in router.state.agents.values() if agent.process == claude.key)
     agent = next(found, None)
     return agent if agent is not None and agent.id in router.presence.connected else None

@@ -7,6 +7,7 @@ and reported, and the hub goes on with nothing remembered.
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Final
 
 from crosschat.journal.files import Files, exists, read_whole, write_atomically
@@ -26,6 +27,7 @@ class Settings:
         self._files = files
         self._path = path
         self._values: JsonObject = {}
+        self._turn = threading.Lock()
         self.problem: str | None = None
         try:
             if exists(files, path):
@@ -44,15 +46,16 @@ class Settings:
         return self._values.get(key)
 
     def put(self, key: str, value: object) -> None:
-        """Keep `value` (JSON) under `key`, None to forget it. Blocks; one caller at a time. Raises OSError, nothing is
-        changed then: also for a file that could not be read, which would be lost."""
+        """Keep `value` (JSON) under `key`, None to forget it. Blocks, and may be called from any thread. Raises
+        OSError, nothing is changed then: also for a file that could not be read, which would be lost."""
         if self.problem is not None:
             raise OSError(self.problem)
-        changed = {**self._values, key: value}
-        if value is None:
-            del changed[key]
-        write_atomically(self._files, self._path, json.dumps(changed, indent=1).encode() + b"\n")
-        self._values = changed
+        with self._turn:
+            changed = {**self._values, key: value}
+            if value is None:
+                del changed[key]
+            write_atomically(self._files, self._path, json.dumps(changed, indent=1).encode() + b"\n")
+            self._values = changed
 
     @property
     def dashboard_port(self) -> int | None:

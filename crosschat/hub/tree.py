@@ -24,6 +24,8 @@ from crosschat.core import views
 from crosschat.core.handle import BeginEpoch
 from crosschat.core.presence import Presence
 from crosschat.hub import tasktree
+from crosschat.hub.asklist import AskList
+from crosschat.hub.audit import Audit
 from crosschat.hub.contain import contain
 from crosschat.hub.control import Desk, serve_control
 from crosschat.hub.dashboard import Screens, serve_screen
@@ -32,12 +34,14 @@ from crosschat.hub.guard import origin_of
 from crosschat.hub.lock import HubNote, NoteFile
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.peers import Doorway, serve_peer
+from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
 from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.supervisor import FencedLog, Supervisor
+from crosschat.hub.watchfiles import WatchFiles
 from crosschat.hub.webserver import Facts, Site, listen, serve_page
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
@@ -210,9 +214,16 @@ class Hub:
             recovered.notices,
         )
         self.doorway = doorway
-        desk = Desk(router, partial(self.inspect, router, recovered), self.stop, self.succession, self.log)
         self.events.read()
         self.events.add("hub_started", f"the hub started, version {self.version}, pid {os.getpid()}")
+        settings = Settings(self.files, home.settings)
+        audit = Audit(home.root, self.files, _now_ms)
+        watch = WatchFiles(home.watch, self.files, self.log)
+        watch.clear()
+        asking = AskList(home.ask, self.files, settings, self.log)
+        permissions = PermissionDesk(router=router, audit=audit, watch=watch, asking=asking, log=self.log)
+        inspect = partial(self.inspect, router, recovered, permissions)
+        desk = Desk(router, inspect, self.stop, self.succession, permissions, self.log)
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
@@ -227,7 +238,6 @@ class Hub:
                     contain(partial(serve_control, desk), self.log, "control"),
                     name="serve control.sock",
                 )
-                settings = Settings(self.files, home.settings)
                 sock = self._claim_port(settings)
                 self.log.info("serving", pid=os.getpid(), version=self.version, head=router.feed.head)
                 task_status.started()
@@ -240,6 +250,7 @@ class Hub:
             self._remove_note()
             for door in doors:
                 door.close()
+            audit.close()
 
     def _claim_port(self, settings: Settings) -> socket.socket | None:
         """Listen where the page will be, so that its address is known from the first moment on."""
@@ -303,7 +314,7 @@ class Hub:
             notices=(*recovered.notices, *([self.page_problem] if self.page_problem else ())),
         )
 
-    def inspect(self, router: Router, recovered: Recovered, asked: Inspect) -> HubStatus:
+    def inspect(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Inspect) -> HubStatus:
         """What `crosschat status` shows."""
         state, stats = router.state, self.stats
         measured = bool(stats.times_s)
@@ -325,7 +336,7 @@ class Hub:
             dashboard=self.page,
             dashboard_problem=self.page_problem,
             damage=_damage(recovered),
-            notices=recovered.notices,
+            notices=(*recovered.notices, *permissions.problems()),
             idle_stop_s=self.options.idle_stop_s,
             search_behind=router.finder.behind if router.finder is not None else 0,
             search_problem=router.finder.trouble if router.finder is not None else "this Python has no module sqlite3",

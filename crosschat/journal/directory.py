@@ -43,7 +43,7 @@ DIRECTORIES: Final = (
 NAMES: Final = frozenset(
     {
         "FORMAT", "hub.lock", "dashboard.lock", "run", "log", "logs", "messages", "index", "damaged", "audit", "hooks",
-        "instances.json", "settings.json",
+        "ask", "instances.json", "settings.json",
     }
 )  # fmt: skip
 _FORMAT_BYTES: Final = 4096

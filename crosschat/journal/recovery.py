@@ -94,7 +94,7 @@ def rewrite_tail(tail: Tail, scan: Scan, segments: list[Segment]) -> Damage | No
     path = tail.home / segment_name(number)
     files, cut = tail.files, None
     if scan.whole < scan.size:
-        copy = _set_aside(path, scan.whole, files, tail.home)
+        copy = set_aside(path, scan.whole, files, tail.home)
         text = f"a torn end of {scan.size - scan.whole} bytes was cut; they are in {copy}"
         cut = Damage(segment_name(number), scan.cut(), text)
     temporary = path.with_name(f"{path.name}.new")
@@ -141,7 +141,7 @@ def _sync(files: Files, fd: int) -> None:
         raise JournalBroken(f"The log could not be made durable: {error}") from error
 
 
-def _set_aside(path: Path, start: int, files: Files, home: Path) -> str:
+def set_aside(path: Path, start: int, files: Files, home: Path) -> str:
     """Copy the bytes of `path` from `start` on to a new file in `damaged/`, durably; its name."""
     directory = home / "damaged"
     if not is_directory(files, directory):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,13 @@ import trio.testing
 from crosschat import wire
 from crosschat.errors import Code
 from crosschat.hub import control
+from crosschat.hub.asklist import AskList
+from crosschat.hub.audit import Audit
+from crosschat.hub.permissions import PermissionDesk
+from crosschat.hub.settings import Settings
 from crosschat.hub.succession import Succession, Will
+from crosschat.hub.watchfiles import WatchFiles
+from crosschat.journal.files import RealFiles
 from crosschat.processes import PeerCredentials
 from tests.hub.rig import Middle, silent_log
 from tests.live.rig import HubProcess, short_directory
@@ -80,7 +87,16 @@ class Caller:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.middle = Middle("a1")
         succession = Succession("1", Will(idle_stop_s=None, port=None))
-        self.desk = control.Desk(self.middle.router, _unasked, _never_stopped, succession, silent_log())
+        log = silent_log()
+        files, nowhere = RealFiles(), Path("/nonexistent")
+        permissions = PermissionDesk(
+            router=self.middle.router,
+            audit=Audit(nowhere, files, lambda: 0),
+            watch=WatchFiles(nowhere, files, log),
+            asking=AskList(nowhere, files, Settings(files, nowhere), log),
+            log=log,
+        )
+        self.desk = control.Desk(self.middle.router, _unasked, _never_stopped, succession, permissions, log)
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
         self.stream = self.open()

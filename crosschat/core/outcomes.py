@@ -1,0 +1,82 @@
+"""What ran, against what was allowed. Pure.
+
+An approval is outstanding from the moment it leaves the hub until the session's hooks show its tool. PostToolUse shows
+one tool, PostToolBatch all of a step of the model, after which nothing of that step can run any more. An approval that
+its step does not show was not used (another hook denied it, the person interrupted), unless the step shows the same
+tool with an input that nobody allowed here and no other request accounts for: then what ran may differ from what the
+person saw, which is an alarm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from crosschat.codec import BadFrame, Bounds, parse
+from crosschat.core.permissions import QUESTION, same
+from crosschat.limits import HOOK_BYTES, HUB_JSON_DEPTH, SHORT_TEXT_CHARS
+from crosschat.model import JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+_BOUNDS = Bounds(HOOK_BYTES, HUB_JSON_DEPTH)
+
+
+@attrs.frozen
+class Use:
+    """A tool with its input."""
+
+    tool: str
+    given: JsonObject
+
+    def is_of(self, tool: str, given: JsonObject) -> bool:
+        """Whether it is what was asked about. A question's input has the answers added when it was answered."""
+        mine = self.given
+        if tool == QUESTION:
+            mine = {name: value for name, value in mine.items() if name in given}
+        return self.tool == tool and same(mine, given)
+
+
+@attrs.frozen(kw_only=True)
+class Ran:
+    """What a hook showed. `whole`: these are all tools of a step."""
+
+    uses: tuple[Use, ...]
+    whole: bool
+    prompt: str | None = None
+    subagent: str | None = None
+
+
+def read_ran(raw: bytes) -> Ran:
+    """What ran, from the input of a PostToolUse or PostToolBatch hook. Raises BadFrame."""
+    fields = parse(raw, _BOUNDS)
+    whole = fields.get("hook_event_name") == "PostToolBatch"
+    calls = fields.get("tool_calls") if whole else [fields]
+    if not isinstance(calls, list):
+        raise BadFrame("expected a list", path="tool_calls")
+    return Ran(
+        uses=tuple(_use(call) for call in calls),
+        whole=whole,
+        prompt=_short(fields.get("prompt_id")),
+        subagent=_short(fields.get("agent_id")),
+    )
+
+
+def _use(call: object) -> Use:
+    if isinstance(call, dict):
+        tool, given = call.get("tool_name"), call.get("tool_input")
+        if isinstance(tool, str) and isinstance(given, dict):
+            return Use(tool[:SHORT_TEXT_CHARS], given)
+    raise BadFrame("expected a tool and its input", path="tool_input")
+
+
+def _short(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= SHORT_TEXT_CHARS else None
+
+
+def strangers(uses: Iterable[Use], known: Sequence[tuple[str, JsonObject]]) -> list[Use]:
+    """Uses that nothing which was asked about accounts for."""
+    return [use for use in uses if not any(use.is_of(tool, given) for tool, given in known)]
