@@ -33,9 +33,11 @@ from crosschat.model import (
     Reply,
     Slot,
 )
+from crosschat.pagewire import ReassignTask, Restore
 from crosschat.wire import (
     AddBadge,
     ClaimTask,
+    ClearChannel,
     FlagTask,
     Mark,
     ReleaseTask,
@@ -104,7 +106,7 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
     if isinstance(frame, Request):
         keys.add(f"cid:{who.id}:{frame.cid}")
     match frame:
-        case FlagTask() | ClaimTask() | ResolveTask() | AddBadge() | ReleaseTask():
+        case FlagTask() | ClaimTask() | ResolveTask() | AddBadge() | ReleaseTask() | ReassignTask():
             keys.add(f"message:{frame.message}")
         case SetStatus(task=str() as target):
             keys.add(f"message:{target}")
@@ -117,6 +119,8 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
             keys.add(f"message:{state.message_id(frame.target)}")
         case Join() | BeginEpoch() | SessionChanged():
             keys.add("agents")
+        case ClearChannel() | Restore():
+            keys.add("clears")
         case _:
             pass
     return frozenset(keys)

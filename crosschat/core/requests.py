@@ -36,6 +36,7 @@ from crosschat.model import (
     Slot,
     TaskFilter,
 )
+from crosschat.pagewire import ReassignTask, Restore
 from crosschat.wire import (
     AddBadge,
     BadgeView,
@@ -52,11 +53,12 @@ from crosschat.wire import (
 
 if TYPE_CHECKING:
     from crosschat.core.presence import Presence
-    from crosschat.core.state import State, Task
+    from crosschat.core.state import Agent, State, Task
 
 Request: TypeAlias = (
     Send | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | SetStatus | ReleaseTask | PauseAgent
-)
+    | ReassignTask | Restore
+)  # fmt: skip
 
 _BADGE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
@@ -89,6 +91,10 @@ def decide(state: State, presence: Presence, who: Actor, frame: Request, slot: S
             return _status(state, who, frame, slot)
         case PauseAgent():
             return _pause(state, who, frame, slot)
+        case ReassignTask():
+            return _reassign(state, presence, who, frame, slot)
+        case Restore():
+            return _restore(state, who, slot)
         case ClearChannel():
             return (Clear(**_head(state, who, slot), upto=state.head),)
         case _:
@@ -315,6 +321,42 @@ def _release(state: State, who: Actor, frame: ReleaseTask, slot: Slot) -> tuple[
     )
 
 
+def _reassign(state: State, presence: Presence, who: Actor, frame: ReassignTask, slot: Slot) -> tuple[AnyRecord, ...]:
+    """The person's word overrides the task's filter, and takes it from whoever holds it."""
+    entry = readable(state, who, frame.message, path="message")
+    agent = _agent(state, frame.agent)
+    task = state.tasks.get(entry.seq)
+    tasks.refuse_reassign(state, presence, task, frame.message, agent)
+    if not entry.readable_by(agent.id):
+        raise Refused(
+            Code.INVALID,
+            f"{agent.name} cannot read this message, so it cannot take the task; send it one of its own.",
+            path="agent",
+        )
+    if task is not None and task.held and task.claimant == agent.id:
+        return ()
+    told = concerned(state, entry, who.id)
+    records: list[AnyRecord] = []
+    if task is not None and task.held:
+        records.append(Release(**_head(state, who, slot), target=frame.message, to=told, reason="reassigned"))
+    records.append(
+        Claim(
+            **_head(state, who, slot, len(records)),
+            target=frame.message,
+            to=tuple(sorted({*told, agent.id})),
+            agent=agent.id,
+            claim_epoch=task.claims + 1 if task is not None else 1,
+        )
+    )
+    return tuple(records)
+
+
+def _restore(state: State, who: Actor, slot: Slot) -> tuple[AnyRecord, ...]:
+    if not state.clears:
+        raise Refused(Code.CONFLICT, "No clear is left to take back.")
+    return (Clear(**_head(state, who, slot), upto=state.clears[-1], undo=True),)
+
+
 def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRecord, ...]:
     entry = readable(state, who, frame.message, path="messageId")
     if frame.badge_type == "task":
@@ -355,12 +397,18 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
     )
 
 
-def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:
-    agent = state.agents.get(frame.agent) or state.agents.get(state.directory.find(frame.agent) or "")
+def _agent(state: State, named: str) -> Agent:
+    """The agent with this id or name. Raises Refused."""
+    agent = state.agents.get(named) or state.agents.get(state.directory.find(named) or "")
     if agent is None:
-        known = state.directory.candidates(frame.agent)
+        known = state.directory.candidates(named)
         hint = f" Did you mean {', '.join(known)}?" if known else ""
-        raise Refused(Code.NOT_FOUND, f"No agent is called {frame.agent[:64]!r}.{hint}", path="agent")
+        raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}.{hint}", path="agent")
+    return agent
+
+
+def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:
+    agent = _agent(state, frame.agent)
     if agent.paused == frame.paused:
         return ()
     return (Pause(**_head(state, who, slot), agent=agent.id, paused=frame.paused),)

@@ -87,6 +87,22 @@ def refuse_release(task: Task | None, identifier: str, *, reopen: bool) -> None:
         raise Refused(Code.CONFLICT, f"This task is {task.status}; nobody holds it.")
 
 
+def refuse_reassign(state: State, presence: Presence, task: Task | None, identifier: str, agent: Agent) -> None:
+    """Raise Refused unless the person may give the task to `agent` now."""
+    if task is None:
+        raise Refused(Code.CONFLICT, f"{identifier} is not a task; flag it first.")
+    if task.finished:
+        raise Refused(Code.CONFLICT, f"This task is already {task.status}; open it again first.")
+    if task.owner == agent.id:
+        raise Refused(Code.FORBIDDEN, f"This is {agent.name}'s own task; another agent has to take it.", path="agent")
+    if agent.id not in presence.connected:
+        raise Refused(
+            Code.CONFLICT,
+            f"{agent.name} is away, and a task is held by who is there; mention it instead.",
+            path="agent",
+        )
+
+
 def lease_ended(task: Task, presence: Presence, now_ms: int, grace_ms: int) -> bool:
     """Whether the claimant of a held task has been away for longer than the grace period."""
     return task.held and task.claimant is not None and presence.gone_for_ms(task.claimant, now_ms) > grace_ms

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from crosschat.errors import Code
 from crosschat.limits import PAGE_ITEMS_MAX
 from crosschat.model import THE_CLI, THE_USER, Actor
+from crosschat.pagewire import Restore
 from tests.core.world import World, refused
 
 
@@ -189,6 +190,24 @@ def test_after_a_clear_the_channel_begins_behind_it_and_an_anchor_leads_back() -
     assert world.page(a, before=messages[3]) == messages[:3]
     assert world.page(a, after=messages[3]) == [direct, *late]
     assert world.page(a, thread=messages[1]) == [messages[1], reply]
+
+
+def restore(world: World) -> None:
+    world.do(THE_USER, Restore(id="1", cid=world.cid()))
+
+
+def test_a_clear_can_be_taken_back_once_also_after_a_restart() -> None:
+    world, a, messages = channel(3)
+    world.clear(THE_CLI)
+    late = world.send(a, "later")
+    world.clear(THE_CLI)
+    restore(world)
+    assert world.page(a) == [late]
+    world.state = world.replayed()
+    restore(world)
+    assert world.page(a) == [*messages, late]
+    with refused(Code.CONFLICT, "No clear"):
+        restore(world)
 
 
 def test_a_clear_holds_after_a_restart() -> None:

@@ -10,7 +10,8 @@ from crosschat.core.handle import CID_CHARS, conflict_keys
 from crosschat.core.requests import Request
 from crosschat.errors import Code
 from crosschat.limits import METADATA_DEPTH, SHORT_TEXT_CHARS
-from crosschat.model import THE_CLI, Actor, Clear, Message
+from crosschat.model import THE_CLI, THE_USER, Actor, Clear, Message
+from crosschat.pagewire import ReassignTask
 from crosschat.wire import (
     AddBadge,
     Batch,
@@ -39,12 +40,12 @@ class Asked:
 def asked(kind: str) -> Asked:
     """A world in which that request can be carried out, and has not been."""
     world = World()
-    author, worker = world.join("author"), world.join("worker")
+    author, worker, third = world.join("author"), world.join("worker"), world.join("third")
     message = world.send(author, "do it")
     second = world.send(author, "and this")
-    if kind in ("claim", "resolve", "release", "status"):
+    if kind in ("claim", "resolve", "release", "reassign", "status"):
         world.flag(author, message)
-    if kind in ("resolve", "release", "status"):
+    if kind in ("resolve", "release", "reassign", "status"):
         world.claim(worker, message)
     rows: dict[str, tuple[Actor, Request, Request]] = {
         "send": (author, Send(content="x", id="1", cid="k"), Send(content="x", importance="comment", id="1", cid="k")),
@@ -75,13 +76,18 @@ def asked(kind: str) -> Asked:
             ReleaseTask(message=message, id="1", cid="k"),
             ReleaseTask(message=message, reopen=True, id="1", cid="k"),
         ),
+        "reassign": (
+            THE_USER,
+            ReassignTask(message=message, agent=third.id, id="1", cid="k"),
+            ReassignTask(message=message, agent=worker.id, id="1", cid="k"),
+        ),
         "clear": (THE_CLI, ClearChannel(id="1", cid="k"), Send(content="x", id="1", cid="k")),
     }
     who, frame, other = rows[kind]
     return Asked(world, who, frame, other)
 
 
-KINDS = ["send", "reply", "flag", "claim", "resolve", "badge", "status", "release", "clear"]
+KINDS = ["send", "reply", "flag", "claim", "resolve", "badge", "status", "release", "reassign", "clear"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

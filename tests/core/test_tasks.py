@@ -25,6 +25,7 @@ from crosschat.model import (
     Resolve,
     TaskFilter,
 )
+from crosschat.pagewire import ReassignTask
 from crosschat.wire import ClaimTask, ResolveTask, Send, SetStatus
 from tests.core.world import GRACE_MS, World, refused
 
@@ -368,6 +369,55 @@ def test_a_released_task_forgets_its_claimant_and_may_be_claimed_by_another() ->
         made.world.resolve(made.worker, made.message)
     made.world.claim(made.other, made.message)
     assert made.world.state.held[made.other.id] == {made.world.seq(made.message)}
+
+
+def reassign(made: Scene, agent: Actor) -> Effects:
+    frame = ReassignTask(id="1", cid=made.world.cid(), message=made.message, agent=agent.id)
+    return made.world.do(THE_USER, frame)
+
+
+@pytest.mark.parametrize("status", ["open", "claimed", "in_progress"])
+def test_the_person_gives_a_task_to_an_agent_whoever_holds_it(status: str) -> None:
+    made = scene(status)
+    reassign(made, made.other)
+    view = made.world.task(made.message)
+    assert (view.status, view.claimant_id) == ("claimed", made.other.id)
+    assert not made.world.state.held.get(made.worker.id)
+    assert made.other.id in made.world.last(Claim).to
+    if status != "open":
+        assert made.world.last(Release).reason == "reassigned"
+        assert made.worker.id in made.world.last(Release).to
+    assert made.world.last(Claim).claim_epoch == (1 if status == "open" else 2)
+    made.world.resolve(made.other, made.message)
+
+
+def test_giving_a_task_to_who_holds_it_changes_nothing() -> None:
+    made = scene("in_progress")
+    assert reassign(made, made.worker).records == ()
+    assert made.world.task(made.message).status == "in_progress"
+
+
+def test_a_task_is_given_only_to_another_agent_that_is_there_and_can_read_it() -> None:
+    made = scene("open")
+    with refused(Code.FORBIDDEN, "own task"):
+        reassign(made, made.author)
+    made.world.leave(made.other)
+    with refused(Code.CONFLICT, "away"):
+        reassign(made, made.other)
+    with refused(Code.NOT_FOUND, "No agent"):
+        reassign(made, Actor("nobody"))
+    done = scene("completed")
+    with refused(Code.CONFLICT, "open it again"):
+        reassign(done, done.other)
+    world = World()
+    a, b, c = world.join("a"), world.join("b"), world.join("c")
+    private = world.send(a, "@b secret")
+    frame = ReassignTask(id="1", cid="x", message=private, agent=c.id)
+    with refused(Code.CONFLICT, "not a task"):
+        world.do(THE_USER, frame)
+    world.flag(b, private)
+    with refused(Code.INVALID, "cannot read"):
+        world.do(THE_USER, frame)
 
 
 def test_a_reopened_task_forgets_its_result() -> None:
