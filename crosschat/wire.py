@@ -673,6 +673,8 @@ class HubStatus:
     rss_bytes: int | None = None
     dashboard: str | None = None
     dashboard_problem: str | None = None
+    browsers: tuple[KeyView, ...] = ()  # those that are paired
+    pages: int = 0  # open ones
     damage: tuple[DamageView, ...] = ()
     notices: tuple[str, ...] = ()
     idle_stop_s: float | None = None

@@ -45,10 +45,15 @@ Asking = (
     | wire.ReleaseTask
     | wire.PauseAgent
     | wire.Tail
+    | wire.NewCode
+    | wire.Keys
+    | wire.RevokeKey
     | wire.Inspect
     | wire.Stop
 )
-Expected = TypeVar("Expected", wire.Sent, wire.Page, wire.PeerList, wire.Done, wire.HubStatus)
+Expected = TypeVar(
+    "Expected", wire.Sent, wire.Page, wire.PeerList, wire.Done, wire.PairingCode, wire.KeyList, wire.HubStatus
+)
 
 
 class NotRunning(Failure):
@@ -256,7 +261,10 @@ class Control:
                 raise Failure(frame.message + later, FAILED)
             case wire.Bye():
                 raise _Gone(f"the hub is leaving ({frame.reason}): try again in a moment")
-            case wire.Sent() | wire.Page() | wire.PeerList() | wire.Done() | wire.HubStatus() if frame.id == asked:
+            case (
+                wire.Sent() | wire.Page() | wire.PeerList() | wire.Done() | wire.PairingCode() | wire.KeyList()
+                | wire.HubStatus()
+            ) if frame.id == asked:  # fmt: skip
                 raise Failure(f"the hub answered with {frame.type!r}: try `crosschat restart`", FAILED)
             case _:
                 return

@@ -24,6 +24,7 @@ EVERYDAY: Final = {
     "restart": ("lifecycle", "Stop the hub and start it again."),
     "status": ("status", "Show whether the hub runs and how it is."),
     "peers": ("status", "List the agents."),
+    "dashboard": ("dashboard", "Open the page, and pair a browser with it."),
     "tasks": ("tasks", "List tasks, free one, or open one again."),
     "pause": ("pausing", "Let no message wake an agent."),
     "resume": ("pausing", "Let messages wake an agent again."),

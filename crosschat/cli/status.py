@@ -82,6 +82,7 @@ def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
         ("hub", f"running, pid {found.pid}, version {found.version}, since {found.started_at}, {stops}"),
         ("data", found.home),
         ("page", page_of(found)),
+        ("browsers", _browsers(found)),
         ("log", f"{found.head} records, {found.queued} waiting{_sync(found)}"),
         ("memory", _size(found.rss_bytes)),
         ("open tasks", str(found.open_tasks)),
@@ -103,6 +104,12 @@ def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
         text.echo()
         for line in found.tree:
             text.echo(text.plain(line))
+
+
+def _browsers(found: wire.HubStatus) -> str:
+    if not found.browsers:
+        return "none is paired: `crosschat dashboard` pairs one"
+    return f"{found.pages} open; paired: " + ", ".join(f"{key.label} ({key.paired_at})" for key in found.browsers)
 
 
 def _sync(found: wire.HubStatus) -> str:

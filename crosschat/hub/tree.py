@@ -335,6 +335,8 @@ class Hub:
             rss_bytes=processes.resident_bytes(),
             dashboard=self.page,
             dashboard_problem=self.page_problem,
+            browsers=self.screens.pairing.views() if self.screens is not None else (),
+            pages=self.screens.count if self.screens is not None else 0,
             damage=_damage(recovered),
             notices=(*recovered.notices, *permissions.problems()),
             idle_stop_s=self.options.idle_stop_s,

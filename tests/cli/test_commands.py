@@ -58,6 +58,8 @@ def nasty_answer(home: Home, frame: wire.ControlFrame) -> Iterable[wire.HubFrame
                 frame, home, head=3, agents=(peer,), dashboard_problem=NASTY, dashboard=None, damage=damage,
                 notices=(NASTY,), tree=(NASTY,), version=NASTY,
             )  # fmt: skip
+        case wire.Keys():
+            yield wire.KeyList(id=frame.id, keys=(wire.KeyView(id=NASTY, label=NASTY, paired_at=NASTY),))
         case wire.Peers():
             yield wire.PeerList(id=frame.id, peers=(peer,))
         case wire.Read() | wire.Search():
@@ -84,6 +86,7 @@ def nasty_answer(home: Home, frame: wire.ControlFrame) -> Iterable[wire.HubFrame
         ["tail"],
         ["start"],
         ["search", "x"],
+        ["dashboard", "--list"],
     ],
     ids=" ".join,
 )
