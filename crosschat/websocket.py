@@ -57,7 +57,7 @@ class _Pipe(trio.abc.Stream):
         self.stream = stream
         self.unsent = bytearray()
         self.closed = False
-        self.ended: Callable[[], object] = lambda: None  # called when nothing more will be received
+        self.ended: Callable[[], object] = lambda: None  # called when nothing more will be received or sent
         self._parking_lot = trio.lowlevel.ParkingLot()
         self._work = trio.Event()
 
@@ -99,6 +99,7 @@ class _Pipe(trio.abc.Stream):
             pass
         finally:
             self.closed = True
+            self.ended()  # after a write that failed nobody may read any more
             self._parking_lot.unpark_all()
             await trio.aclose_forcefully(self.stream)
 
@@ -227,7 +228,8 @@ async def dial(path: Path, nursery: trio.Nursery) -> Connection:
     try:
         _check_peer(stream)
         nursery.start_soon(pipe.pump)
-        with trio.fail_after(HELLO_DEADLINE_S):
+        with trio.fail_after(HELLO_DEADLINE_S) as scope:
+            pipe.ended = scope.cancel  # here, too, it would wait for an answer that cannot come any more
             connection = await trio_websocket.wrap_client_stream(
                 nursery,
                 pipe,  # type: ignore[arg-type]  # any stream does

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long form of what is repeated: minutes, not seconds")
+
+
+@pytest.fixture
+def long_form(request: pytest.FixtureRequest) -> bool:
+    """Whether whoever runs the tests has time for many more rounds."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """An empty directory with a short path, so that sockets fit below it."""

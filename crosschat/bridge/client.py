@@ -205,7 +205,8 @@ class Link:
             except codec.BadFrame as error:
                 self.trouble = f"it speaks another language: {error.message}"
             except (Closed, trio.TooSlowError):
-                pass
+                if not self.connected:
+                    self.trouble = "it does not answer"
             nursery.cancel_scope.cancel()
         return ended
 

@@ -13,7 +13,7 @@ import trio.testing
 
 from crosschat import websocket
 from crosschat.hub.peers import Doorway, serve_peer
-from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, WRITE_DEADLINE_S, Quotas
+from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, WRITE_DEADLINE_S, Quotas
 from crosschat.model import Slot
 from crosschat.processes import PeerCredentials
 from crosschat.websocket import Closed, Connection, text_frame
@@ -201,3 +201,24 @@ async def test_a_hub_of_another_user_is_told_nothing(
         accepted_one, _ = await listener.accept()
         async with trio.SocketStream(accepted_one) as stream:
             assert await stream.receive_some() == b""
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+async def test_a_hub_that_hangs_up_before_the_handshake_is_noticed_at_once(place: Path, reads_first: bool) -> None:
+    path = place / "door"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                if reads_first:
+                    connection.recv(65536)
+
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, hang_up)
+                with trio.fail_after(HELLO_DEADLINE_S - 1), pytest.raises(Closed):
+                    await websocket.dial(path, nursery)
+                nursery.cancel_scope.cancel()
