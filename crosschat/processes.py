@@ -54,6 +54,11 @@ class Process:
         return CLAUDE in (self.exe, self.name)
 
     @property
+    def is_init(self) -> bool:
+        """Orphans become its children: the first process, or the one of a login session."""
+        return self.pid == 1 or self.name == "systemd"
+
+    @property
     def is_wrapper(self) -> bool:
         return self.name in WRAPPERS or self.name.startswith(WRAPPER_PREFIXES)
 
@@ -113,6 +118,11 @@ def find_agent_process(pid: int, lookup: Lookup = find) -> Process | None:
         if not process.is_wrapper:
             return None
     return None
+
+
+def are_orphaned(above: list[Process]) -> bool:
+    """Whether the process with those ancestors is below nothing but wrappers and the one that orphans are given to."""
+    return bool(above) and above[-1].is_init and all(process.is_wrapper for process in above[:-1])
 
 
 def send_signal(process: Process, number: signal.Signals) -> bool:

@@ -137,7 +137,10 @@ async def _end_on_signal(signals: AsyncIterator[int], bridge: trio.CancelScope) 
 
 async def _end_with_claude(bridge: trio.CancelScope) -> None:
     """A crash of Claude Code may leave our stdin open in a sibling: its process tells."""
-    claude = processes.find_agent_process(os.getpid())
+    above = processes.ancestors(os.getpid())[1:]
+    claude = next((process for process in above if process.is_claude), None)
     if claude is not None:
         await processes.wait_gone(claude)
         bridge.cancel()
+    elif SESSION_VARIABLE in os.environ and processes.are_orphaned(above):
+        bridge.cancel()  # it was gone before we looked

@@ -16,7 +16,16 @@ import pytest
 import trio
 
 from crosschat import processes
-from crosschat.processes import Process, ancestors, find, find_agent_process, peer_credentials, send_signal, wait_gone
+from crosschat.processes import (
+    Process,
+    ancestors,
+    are_orphaned,
+    find,
+    find_agent_process,
+    peer_credentials,
+    send_signal,
+    wait_gone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +77,27 @@ def test_a_process_may_be_called_anything(name: str) -> None:
         assert found.start > 0
         assert found.exe is not None
         assert found.exe.startswith("python")
+
+
+def process(name: str, pid: int = 7) -> Process:
+    return Process(pid=pid, start=1, parent=1, name=name)
+
+
+@pytest.mark.parametrize(
+    ("above", "orphaned"),
+    [
+        ([process("init", 1)], True),
+        ([process("sh"), process("init", 1)], True),
+        ([process("uvx"), process("sh"), process("systemd")], True),
+        ([process("npm exec cross"), process("bash", 1)], True),
+        ([process("node"), process("init", 1)], False),
+        ([process("sh"), process("tmux: server"), process("init", 1)], False),
+        ([process("sh")], False),
+        ([], False),
+    ],
+)
+def test_below_wrappers_alone_is_an_orphan(above: list[Process], orphaned: bool) -> None:
+    assert are_orphaned(above) is orphaned
 
 
 def test_a_signal_reaches_the_process_that_is_meant_and_no_other_that_has_its_pid() -> None:
