@@ -25,6 +25,7 @@ NAME_CHARS: Final = 64
 PATH_CHARS: Final = 4096
 BADGES: Final = 32  # on one message; every view of it carries them
 PEERS: Final = 128  # in one list
+PEERS_AWAY: Final = 16  # among them, of those that were not there since the hub started and hold no task
 PEERS_BYTES: Final = 128 * 1024
 
 BATCH_OPERATIONS: Final = 256  # operations committed by one sync

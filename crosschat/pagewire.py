@@ -82,6 +82,7 @@ from crosschat.wire import (
     Search,
     Send,
     Sent,
+    UnjoinedView,
 )
 
 SUBPROTOCOL: Final = "crosschat.v1"
@@ -142,17 +143,6 @@ class ProjectView:
     exists: bool = True
     automatic: bool = False  # registered because a session worked there
     agents: tuple[str, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class UnjoinedView:
-    """A session of Claude Code that is not connected, and what to do about it."""
-
-    name: str
-    cwd: str
-    remedy: str
-    session: str | None = None
-    status: str | None = None
 
 
 # --- calls over HTTP ---------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ The control door (command line to hub)
     ran        a hook tells which tools have run; `bytes` follow as above; answered by `done`
     ask        the rules for which a session asks although its mode would not: lists them, adds or removes
                one; answered by `rules`
+    sessions   which sessions of Claude Code are not connected; answered by `session_list`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -44,7 +45,7 @@ From the hub
     welcome    answers `hello`: who the agent is, and from where deliveries begin
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
-    sent, page, peer_list, done, code, key_list, hub_status, brief   answers; `id` is the request's
+    sent, page, peer_list, done, code, key_list, session_list, hub_status, brief   answers; `id` is the request's
     asked      the request was taken up, and waits for the person; said again at least every 15 s while it waits
     verdict    the person's decision: `output` is what the hook prints, if `digest` is over its own bytes
     no_opinion  nobody decides here, or not any more: the session's own dialog does
@@ -208,6 +209,17 @@ class KeyView:
     paired_at: str
     last_seen_at: str | None = None
     current: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class UnjoinedView:
+    """A session of Claude Code that is not connected, and what to do about it. `status`: working, waiting or idle."""
+
+    name: str
+    cwd: str
+    remedy: str
+    session: str | None = None
+    status: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -473,6 +485,12 @@ class Inspect:
 
 
 @attrs.frozen(kw_only=True)
+class Sessions:
+    type: ClassVar = "sessions"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
 class Stop:
     """With `restart` another hub follows at once; without, bridges start one only when a tool needs it."""
 
@@ -546,6 +564,16 @@ class PeerList:
     type: ClassVar = "peer_list"
     id: str
     peers: tuple[PeerView, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class SessionList:
+    """`unjoined` is None where it is not known, and `problem` says why."""
+
+    type: ClassVar = "session_list"
+    id: str
+    unjoined: tuple[UnjoinedView, ...] | None = None
+    problem: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -731,6 +759,7 @@ ControlFrame: TypeAlias = (
     | NewCode
     | Keys
     | RevokeKey
+    | Sessions
     | Inspect
     | AskPermission
     | ToolsRan
@@ -738,12 +767,12 @@ ControlFrame: TypeAlias = (
     | Stop
 )
 HubFrame: TypeAlias = (
-    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | PermissionAsked
-    | Verdict | NoOpinion | Rules | Activity | Cleared | Error | Bye
+    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief
+    | PermissionAsked | Verdict | NoOpinion | Rules | Activity | Cleared | Error | Bye
 )  # fmt: skip
 Answer: TypeAlias = (
-    Sent | Page | PeerList | Done | PairingCode | KeyList | HubStatus | Brief | PermissionAsked | Verdict | NoOpinion
-    | Rules | Error
+    Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | PermissionAsked
+    | Verdict | NoOpinion | Rules | Error
 )  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import trio
+
+from crosschat.programs import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,6 @@ COMMITS_SHOWN: Final = 10
 HASH_DIGITS: Final = 10
 SUBJECT_CHARS: Final = 100
 LOG_LINES: Final = 500
-OUTPUT_BYTES: Final = 1024 * 1024
-REAP_S: Final = 0.2  # for a killed git
 # No repository of a directory somebody cloned gets a program of its own started by this.
 GIT: Final = ("git", "--no-pager", "--no-optional-locks", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false")
 FOREIGN_VARIABLES: Final = ("GIT_", "CLAUDE", "CROSSCHAT")
@@ -81,33 +79,8 @@ def _newest(history: str, made: set[str] | None, since_s: int) -> tuple[Commit, 
 
 async def _git(directory: Path | str, *arguments: str) -> str:
     """What git says, or "" if it fails in any way."""
-    try:
-        process = await trio.lowlevel.open_process(
-            [*GIT, *arguments, "--"],
-            cwd=directory,
-            env=git_environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except (OSError, ValueError):
-        return ""
-    said, out = bytearray(), process.stdout
-    assert out is not None
-    try:
-        async with out:
-            while len(said) <= OUTPUT_BYTES and (part := await out.receive_some()):
-                said += part
-        if len(said) > OUTPUT_BYTES or await process.wait() != 0:
-            return ""
-    except trio.BrokenResourceError:
-        return ""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with trio.move_on_after(REAP_S, shield=True):  # one that hangs in the kernel is left to itself
-                await process.wait()
-    return said.decode(errors="replace")
+    said = await output_of([*GIT, *arguments, "--"], cwd=directory, environment=git_environment(os.environ))
+    return said or ""
 
 
 def git_environment(environment: Mapping[str, str]) -> dict[str, str]:

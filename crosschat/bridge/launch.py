@@ -38,6 +38,7 @@ SUCCEED_DEADLINE_S: Final = 1.0  # a hub that takes longer to say whether it mak
 READY_LINE_BYTES: Final = 64 * 1024
 # Who an agent is, and the tokens of its session, are no business of the hub, whoever happens to start it.
 PRIVATE_VARIABLES: Final = ("CLAUDE", "CROSSCHAT_NAME", "CROSSCHAT_CWD")
+CONFIGURATION: Final = "CLAUDE_CONFIG_DIR"  # where the client, when the hub asks it, finds its sessions
 # The shell puts the program in the background and exits, which leaves it to init.
 DETACH: Final = ("/bin/sh", "-c", '"$@" &', "crosschat-launch")
 
@@ -171,7 +172,11 @@ def hub_command(
 
 
 def hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(PRIVATE_VARIABLES)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name == CONFIGURATION or not name.startswith(PRIVATE_VARIABLES)
+    }
 
 
 def _may_be_foreign(home: Home) -> bool:

@@ -116,6 +116,7 @@ def peer_view(peer: wire.PeerView) -> JsonObject:
         name=peer.name,
         id=peer.id,
         status=peer.status,
+        activity=(peer.activity or "unknown") if peer.connected else None,
         detail=peer.detail,
         cwd=peer.cwd,
         gitProject=peer.project,

@@ -48,11 +48,20 @@ Asking = (
     | wire.NewCode
     | wire.Keys
     | wire.RevokeKey
+    | wire.Sessions
     | wire.Inspect
     | wire.Stop
 )
 Expected = TypeVar(
-    "Expected", wire.Sent, wire.Page, wire.PeerList, wire.Done, wire.PairingCode, wire.KeyList, wire.HubStatus
+    "Expected",
+    wire.Sent,
+    wire.Page,
+    wire.PeerList,
+    wire.Done,
+    wire.PairingCode,
+    wire.KeyList,
+    wire.SessionList,
+    wire.HubStatus,
 )
 
 

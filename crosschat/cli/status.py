@@ -15,7 +15,9 @@ from crosschat.cli.options import configuration, json_option
 if TYPE_CHECKING:
     from crosschat.paths import Configuration
 
-PEER_COLUMNS = ("name", "state", "silent", "unread", "tasks", "project", "directory")
+PEER_COLUMNS = ("name", "state", "activity", "silent", "unread", "tasks", "project", "directory")
+UNJOINED_COLUMNS = ("not joined", "activity", "directory")
+ACTIVITY = {"working": "working", "waiting": "waiting on you", "idle": "idle", None: "unknown"}
 
 
 @click.command()
@@ -38,6 +40,7 @@ def status(ctx: click.Context, tree: bool, as_json: bool) -> None:
     try:
         with Control.open(chosen.home) as control:
             found = control.status(tree=tree)
+            sessions = ask_for_sessions(control)
     except NotRunning as failure:
         _print_absence(chosen, _why_absent(chosen) or failure.message, as_json=as_json)
         ctx.exit(NO_HUB)
@@ -47,9 +50,11 @@ def status(ctx: click.Context, tree: bool, as_json: bool) -> None:
         _print_absence(chosen, failure.message, as_json=True)
         ctx.exit(NO_HUB)
     if as_json:
-        text.echo_json({"running": True, **wire.complete(found), "ignored": list(chosen.ignored)})
+        told = {"ignored": list(chosen.ignored), **_unjoined_json(sessions)}
+        text.echo_json({"running": True, **wire.complete(found), **told})
     else:
         _print_status(found, chosen)
+        _print_unjoined(sessions)
 
 
 def _why_absent(chosen: Configuration) -> str | None:
@@ -129,6 +134,7 @@ def print_peers(peers: tuple[wire.PeerView, ...]) -> None:
             (
                 peer.name,
                 (peer.status if peer.connected else "away") + (f": {peer.detail}" if peer.detail else ""),
+                ACTIVITY[peer.activity] if peer.connected else "",
                 "" if peer.silent_s is None else f"{peer.silent_s} s",
                 str(peer.unread),
                 " ".join(peer.claims),
@@ -140,14 +146,39 @@ def print_peers(peers: tuple[wire.PeerView, ...]) -> None:
     )
 
 
+def ask_for_sessions(control: Control) -> wire.SessionList:
+    """The sessions of Claude Code that have not joined; not known where the hub cannot say."""
+    try:
+        return control.ask(wire.Sessions(id=new_id()), wire.SessionList)
+    except Failure as failure:
+        return wire.SessionList(id="", problem=failure.message)
+
+
+def _unjoined_json(found: wire.SessionList) -> dict[str, object]:
+    unjoined = None if found.unjoined is None else [wire.complete(session) for session in found.unjoined]
+    return {"unjoined": unjoined, "unjoinedProblem": found.problem}
+
+
+def _print_unjoined(found: wire.SessionList) -> None:
+    if found.unjoined is None:
+        text.echo()
+        text.echo(text.styled("not joined  ", bold=True), text.plain(f"not known: {found.problem}"))
+    elif found.unjoined:
+        text.echo()
+        rows = [(one.name, ACTIVITY.get(one.status, "unknown"), one.cwd) for one in found.unjoined]
+        text.print_table(UNJOINED_COLUMNS, rows)
+        for remedy in dict.fromkeys(one.remedy for one in found.unjoined):
+            text.echo(text.plain(f"To have a session join: {remedy}"))
+
+
 @click.command()
 @json_option
 @click.pass_obj
 def peers(home: str | None, as_json: bool) -> None:
     """List the agents.
 
-    Those that left since the hub started are listed as away: what is sent to them waits for them. Starts the hub if
-    none runs.
+    Those that are away are listed, too: what is sent to them waits for them. So are sessions of Claude Code that have
+    not joined, with what to do about it. Starts the hub if none runs.
 
     \b
     Examples:
@@ -158,9 +189,12 @@ def peers(home: str | None, as_json: bool) -> None:
     """
     with running_hub(configuration(home)) as control:
         answer = control.ask(wire.Peers(id=new_id()), wire.PeerList)
+        sessions = ask_for_sessions(control)
     if as_json:
-        text.echo_json({"peers": [wire.complete(peer) for peer in answer.peers]})
-    elif answer.peers:
+        text.echo_json({"peers": [wire.complete(peer) for peer in answer.peers], **_unjoined_json(sessions)})
+        return
+    if answer.peers:
         print_peers(answer.peers)
     else:
-        text.echo("no agent has come since the hub started: a session with `crosschat serve` as its MCP server is one")
+        text.echo("no agent has come yet: a session with `crosschat serve` as its MCP server is one")
+    _print_unjoined(sessions)

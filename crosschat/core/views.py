@@ -12,7 +12,7 @@ import attrs
 
 from crosschat.core.addressing import find_mentions
 from crosschat.core.unread import count_unread, unread
-from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS, PEERS_BYTES
+from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS, PEERS_AWAY, PEERS_BYTES
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -246,13 +246,13 @@ def _task_in_hand(state: State, agent: Agent, said: str | None) -> str | None:
 
 
 def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | None = None) -> tuple[PeerView, ...]:
-    """Agents that are connected, were so since the hub started, or hold a task: the newest, if they are too many."""
-    listed = [
-        agent
-        for agent in state.agents.values()
-        if agent.id != without and (presence.seen(agent.id) or state.held.get(agent.id))
-    ]
-    listed.sort(key=lambda agent: (agent.id not in presence.connected, -agent.joined))
+    """Agents that are connected, were so since the hub started, or hold a task, and of the others those of whom there
+    was a sign last: what is sent to them waits, too. The newest, if they are too many."""
+    others = [agent for agent in state.agents.values() if agent.id != without]
+    listed = [agent for agent in others if presence.seen(agent.id) or state.held.get(agent.id)]
+    known = {agent.id for agent in listed}
+    listed += sorted((agent for agent in others if agent.id not in known), key=_last_sign, reverse=True)[:PEERS_AWAY]
+    listed.sort(key=lambda agent: (agent.id not in presence.connected, -_last_sign(agent)))
     found: list[tuple[int, PeerView]] = []
     room = PEERS_BYTES
     for agent in listed[:PEERS]:
@@ -262,6 +262,11 @@ def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | 
             break
         found.append((agent.joined, view))
     return tuple(view for _, view in sorted(found, key=lambda one: one[0]))
+
+
+def _last_sign(agent: Agent) -> int:
+    """How far the log was when there was a sign of the agent last, as far as it is known after a restart."""
+    return max(agent.joined, agent.cursor, agent.offered)
 
 
 def badge_document(state: State, message: str) -> JsonObject | None:

@@ -29,6 +29,7 @@ from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.router import Router, error_frame
 from crosschat.hub.sessions import take_event
 from crosschat.hub.succession import Succession
+from crosschat.hub.survey import Survey
 from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
 from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
@@ -50,6 +51,8 @@ from crosschat.wire import (
     RevokeKey,
     Search,
     SessionEvent,
+    SessionList,
+    Sessions,
     Stop,
     Succeed,
     Tail,
@@ -81,6 +84,7 @@ class Desk:
     stop: StopHub
     succession: Succession
     permissions: PermissionDesk
+    survey: Survey
     log: Logger
     pairing: Pairing | None = None  # as long as there is no page
     connections: int = 0
@@ -188,6 +192,9 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return await router.find(THE_CLI, frame)
         case Peers():
             return PeerList(id=frame.id, peers=views.peer_views(router.state, router.presence, router.clock_ms()))
+        case Sessions():
+            known = await desk.survey.look()
+            return SessionList(id=frame.id, unjoined=known.unjoined, problem=known.problem)
         case Inspect():
             return desk.inspect(frame)
         case NewCode():

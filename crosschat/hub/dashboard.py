@@ -58,11 +58,13 @@ if TYPE_CHECKING:
     from crosschat.hub.log import Logger
     from crosschat.hub.pairing import Pairing
     from crosschat.hub.router import Fresh, Router
+    from crosschat.hub.survey import Survey
     from crosschat.pagewire import EventView
 
 SCREENS: Final = 16
 NEWS_S: Final = 0.25
 NEEDS_S: Final = 1.0  # what needs the person is made no more often, for all pages
+SURVEY_S: Final = 15.0  # a client of Claude Code is asked that often while a page is open
 LOOK_AGAIN_S: Final = 10.0  # because a message also gets old while nothing happens
 REQUESTS_AT_ONCE: Final = 16  # then the page is read no further until one is answered
 FRAMES_WAITING: Final = 1000  # beside what is sent whole; a page that has so many to read is closed and comes back
@@ -100,6 +102,7 @@ class Screens:
         router: Router,
         pairing: Pairing,
         events: EventLog,
+        survey: Survey,
         version: str,
         hub: Callable[[], Hub],
         log: Logger,
@@ -107,6 +110,7 @@ class Screens:
         self.router = router
         self.pairing = pairing
         self.events = events
+        self.survey = survey
         self.version = version
         self.hub = hub
         self.log = log
@@ -124,7 +128,10 @@ class Screens:
         """All agents as they are now; made once for all pages."""
         if self._people is None:
             router = self.router
-            self._people = People(agents=views.peer_views(router.state, router.presence, router.clock_ms()))
+            self._people = People(
+                agents=views.peer_views(router.state, router.presence, router.clock_ms()),
+                unjoined=self.survey.known.unjoined or (),
+            )
         return self._people
 
     def needs(self) -> Needs:
@@ -282,8 +289,15 @@ class _Screen:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._speak)
+            nursery.start_soon(self._look)
             nursery.start_soon(follow, self._router, after, self._deliver)
             await self._read_loop(nursery)
+
+    async def _look(self) -> None:
+        """Keep what Claude Code says of its sessions fresh while the page is open."""
+        while True:
+            await self._screens.survey.look()
+            await trio.sleep(SURVEY_S)
 
     async def _opening(self) -> Open:
         try:

@@ -41,6 +41,7 @@ from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.supervisor import FencedLog, Supervisor
+from crosschat.hub.survey import Survey
 from crosschat.hub.watchfiles import WatchFiles
 from crosschat.hub.webserver import Facts, Site, listen, serve_page
 from crosschat.journal.feed import Feed
@@ -214,6 +215,7 @@ class Hub:
             recovered.notices,
         )
         self.doorway = doorway
+        survey = Survey(router)
         self.events.read()
         self.events.add("hub_started", f"the hub started, version {self.version}, pid {os.getpid()}")
         settings = Settings(self.files, home.settings)
@@ -223,7 +225,7 @@ class Hub:
         asking = AskList(home.ask, self.files, settings, self.log)
         permissions = PermissionDesk(router=router, audit=audit, watch=watch, asking=asking, log=self.log)
         inspect = partial(self.inspect, router, recovered, permissions)
-        desk = Desk(router, inspect, self.stop, self.succession, permissions, self.log)
+        desk = Desk(router, inspect, self.stop, self.succession, permissions, survey, self.log)
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
@@ -243,7 +245,7 @@ class Hub:
                 task_status.started()
                 if sock is not None and self.port is not None:
                     desk.pairing = Pairing(settings, self.port, self.events, _now_ms)
-                    site = self._site(router, recovered, desk.pairing, self.port)
+                    site = self._site(router, recovered, desk.pairing, survey, self.port)
                     await self._open_page(network, sock, settings, site)
                 self._write_note()
         finally:
@@ -262,12 +264,12 @@ class Hub:
         self.page_problem = settings.problem
         return sock
 
-    def _site(self, router: Router, recovered: Recovered, pairing: Pairing, port: int) -> Site:
+    def _site(self, router: Router, recovered: Recovered, pairing: Pairing, survey: Survey, port: int) -> Site:
         """What is behind the browser door."""
         hub = partial(self.show, router, recovered)
-        screens = self.screens = Screens(router, pairing, self.events, self.version, hub, self.log)
+        screens = self.screens = Screens(router, pairing, self.events, survey, self.version, hub, self.log)
         router.attach(screens, screens)
-        router.presence.on_change = partial(screens.stir, "people")
+        router.presence.on_change = survey.on_news = partial(screens.stir, "people")
         pairing.told = screens
         self.events.listener = screens
         return Site(port, Facts(self.version, PROTOCOL), pairing, partial(serve_screen, screens), self.log)

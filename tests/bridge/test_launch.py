@@ -193,11 +193,16 @@ def test_the_hubs_environment_has_nothing_of_the_session() -> None:
         "PATH": "/bin",
         "CLAUDECODE": "1",
         "CLAUDE_CODE_MESSAGING_TOKEN": "secret",
+        "CLAUDE_CONFIG_DIR": "/c",
         "CROSSCHAT_NAME": "me",
         "CROSSCHAT_CWD": "/w",
         "CROSSCHAT_HOME": "/h",
     }
-    assert hub_environment(environment) == {"PATH": "/bin", "CROSSCHAT_HOME": "/h"}
+    assert hub_environment(environment) == {
+        "PATH": "/bin",
+        "CROSSCHAT_HOME": "/h",
+        "CLAUDE_CONFIG_DIR": "/c",
+    }
 
 
 def test_the_options_are_passed_on() -> None:

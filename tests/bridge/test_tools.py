@@ -174,6 +174,7 @@ ASKED = [
                 wire.PeerView(
                     id="p", name="peer", connected=True, status="busy", cwd="/w", project="app", silent_s=3, unread=2
                 ),
+                wire.PeerView(id="q", name="late", connected=False, status="away", cwd="/w", activity="idle"),
                 wire.PeerView(id=ME, name="me", connected=True, status="available", cwd="/w"),
             ),
         ),
@@ -184,13 +185,15 @@ ASKED = [
                     "name": "peer",
                     "id": "p",
                     "status": "busy",
+                    "activity": "unknown",
                     "cwd": "/w",
                     "gitProject": "app",
                     "silentSeconds": 3,
                     "unread": 2,
-                }
+                },
+                {"name": "late", "id": "q", "status": "away", "cwd": "/w"},
             ],
-            "count": 1,
+            "count": 2,
         },
     ),
     (

@@ -26,10 +26,19 @@ WAIT_S = 5.0
 class FakeHub:
     """Listens from the start to the end of its block. `script` gives the frames, or raw bytes, for each request.
 
-    Closes a connection after the answers if `closes`; else keeps it until the client or the block ends.
+    Closes a connection after the answers if `closes`; else keeps it until the client or the block ends. What it says of
+    sessions that have not joined is `unjoined`, and a question for them is not kept.
     """
 
-    def __init__(self, home: Home, script: Script, *, closes: bool = False) -> None:
+    def __init__(
+        self,
+        home: Home,
+        script: Script,
+        *,
+        closes: bool = False,
+        unjoined: tuple[wire.UnjoinedView, ...] | None = (),
+    ) -> None:
+        self.unjoined = unjoined
         self.asked: list[wire.ControlFrame] = []
         self._script = script
         self._closes = closes
@@ -71,6 +80,11 @@ class FakeHub:
         with connection, suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
                 frame = wire.decode_control(line.rstrip(b"\n"))
+                if isinstance(frame, wire.Sessions):
+                    problem = "no client" if self.unjoined is None else None
+                    listed = wire.SessionList(id=frame.id, unjoined=self.unjoined, problem=problem)
+                    connection.sendall(wire.encode(listed) + b"\n")
+                    continue
                 if isinstance(frame, wire.Succeed):  # every command asks first; this hub is no older than any
                     refused = wire.Error(id=frame.id, code=Code.FORBIDDEN, message="The hub is not older.")
                     connection.sendall(wire.encode(refused) + b"\n")

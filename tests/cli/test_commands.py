@@ -148,6 +148,41 @@ def test_status_shows_the_hub_the_agents_and_what_is_wrong(run: Run, home: Home)
     assert [frame.tree for frame in hub.asked if isinstance(frame, wire.Inspect)] == [True, False]
 
 
+PEERS = (
+    wire.PeerView(id="a1", name="ada", connected=True, status="busy", cwd="/src", activity="waiting"),
+    wire.PeerView(id="a2", name="ben", connected=True, status="available", cwd="/src"),
+    wire.PeerView(id="a3", name="cyd", connected=False, status="away", cwd="/src"),
+)
+STRANGER = wire.UnjoinedView(name="web-3", cwd="/web", remedy="restart it", session="s", status="idle")
+
+
+def test_peers_shows_what_each_does_and_says_where_that_is_not_known(run: Run, home: Home) -> None:
+    with FakeHub(home, lambda frame: [wire.PeerList(id=frame.id, peers=PEERS)]):
+        rows = {line.split()[0]: line for line in run("peers").stdout.splitlines() if line.strip()}
+    assert "waiting on you" in rows["ada"]
+    assert "unknown" in rows["ben"]
+    assert "unknown" not in rows["cyd"]
+    assert "not joined" not in "\n".join(rows.values())
+
+
+@pytest.mark.parametrize("command", ["peers", "status"])
+def test_sessions_that_have_not_joined_are_listed_with_the_remedy(run: Run, home: Home, command: str) -> None:
+    def answer(frame: wire.ControlFrame) -> Iterable[wire.HubFrame]:
+        yield wire.PeerList(id=frame.id) if isinstance(frame, wire.Peers) else hub_status(frame, home)
+
+    with FakeHub(home, answer, unjoined=(STRANGER,)) as hub:
+        shown, document = run(command).stdout, json.loads(run(command, "--json").stdout)
+        hub.unjoined = None
+        not_known, unknown = run(command).stdout, json.loads(run(command, "--json").stdout)
+    (row,) = [line for line in shown.splitlines() if "web-3" in line]
+    assert row.split() == ["web-3", "idle", "/web"]
+    assert "not joined" in shown
+    assert "To have a session join: restart it" in shown
+    assert document["unjoined"] == [wire.complete(STRANGER)]
+    assert "not known: no client" in not_known
+    assert (unknown["unjoined"], unknown["unjoinedProblem"]) == (None, "no client")
+
+
 def test_status_waits_until_a_new_hubs_page_is_up(run: Run, home: Home) -> None:
     urls = iter([None, None, "http://127.0.0.1:1/"])
     with FakeHub(home, lambda frame: [hub_status(frame, home, dashboard=next(urls))]):

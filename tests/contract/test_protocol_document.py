@@ -82,7 +82,7 @@ def test_every_answer_carries_the_id_of_its_request() -> None:
 
 
 def test_every_request_that_changes_something_carries_a_cid() -> None:
-    reading = {"hello", "read", "search", "peers", "mark", "tail", "session", "keys", "inspect"}
+    reading = {"hello", "read", "search", "peers", "mark", "tail", "session", "keys", "sessions", "inspect"}
     reading |= {"stop", "succeed", "new_code", "revoke"}  # said twice, they do no more than once
     asking = {"permission", "ran", "ask"}  # nothing of it is a record
     for union in (wire.AgentFrame, wire.ControlFrame):

@@ -8,7 +8,7 @@ from crosschat.core import views
 from crosschat.core.handle import Receive
 from crosschat.core.presence import Presence
 from crosschat.errors import Code
-from crosschat.limits import LOOP_GUARD_MESSAGES
+from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS_AWAY
 from crosschat.model import THE_CLI, THE_SYSTEM, THE_USER, Actor, AgentJoined, Cursor, Release, Reply, Resolve, iso
 from crosschat.wire import ClaimTask, Done, PauseAgent, PeerView, Send, Sent, SetStatus
 from tests.core.world import GRACE_MS, START_MS, World, refused
@@ -250,17 +250,30 @@ def test_a_peer_tells_since_when_the_oldest_of_its_unread_waits() -> None:
     assert waits_since() is None
 
 
-def test_peers_are_who_was_there_since_the_start_and_who_holds_a_task() -> None:
+def test_after_a_restart_peers_are_who_holds_a_task_and_the_last_of_the_absent() -> None:
     world = World()
-    a, b, _ = world.join("a"), world.join("b"), world.join("c")
+    old = [world.join(f"old-{number}") for number in range(PEERS_AWAY)]
+    a, b, c = world.join("a"), world.join("b"), world.join("c")
     message = world.send(a, "do it")
     world.flag(a, message)
-    world.claim(b, message)
+    world.claim(old[0], message)
+    world.mark(old[1], world.state.head)  # a sign of it that is newer than that of the others
     world.presence = Presence(world.now)
-    names = [peer.name for peer in views.peer_views(world.state, world.presence, world.now)]
-    assert names == ["b"]
-    (peer,) = views.peer_views(world.state, world.presence, world.now)
-    assert (peer.silent_s, peer.status) == (None, "away")
+    world.join("d")
+
+    def names() -> list[str]:
+        return [peer.name for peer in views.peer_views(world.state, world.presence, world.now)]
+
+    listed = names()
+    assert {"old-0", "old-1", "a", "b", "c", "d"} <= set(listed)
+    assert len(listed) == PEERS_AWAY + 2
+    assert "old-2" not in listed
+    (peer,) = [peer for peer in views.peer_views(world.state, world.presence, world.now) if peer.id == b.id]
+    assert (peer.silent_s, peer.status, peer.unread) == (None, "away", 1)
+    world.presence = Presence(world.now)
+    for agent in (*old, a, b, c):
+        world.presence.arrive(agent.id, status="available", detail=None, offered=0, now_ms=world.now)
+    assert len(names()) == len(old) + 4  # who is there is never left out for who is not
 
 
 # --- presence

@@ -19,6 +19,7 @@ from crosschat.hub.audit import Audit
 from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.settings import Settings
 from crosschat.hub.succession import Succession, Will
+from crosschat.hub.survey import Survey
 from crosschat.hub.watchfiles import WatchFiles
 from crosschat.journal.files import RealFiles
 from crosschat.processes import PeerCredentials
@@ -87,16 +88,16 @@ class Caller:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.middle = Middle("a1")
         succession = Succession("1", Will(idle_stop_s=None, port=None))
-        log = silent_log()
+        log, router = silent_log(), self.middle.router
         files, nowhere = RealFiles(), Path("/nonexistent")
         permissions = PermissionDesk(
-            router=self.middle.router,
+            router=router,
             audit=Audit(nowhere, files, lambda: 0),
             watch=WatchFiles(nowhere, files, log),
             asking=AskList(nowhere, files, Settings(files, nowhere), log),
             log=log,
         )
-        self.desk = control.Desk(self.middle.router, _unasked, _never_stopped, succession, permissions, log)
+        self.desk = control.Desk(router, _unasked, _never_stopped, succession, permissions, Survey(router), log)
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
         self.stream = self.open()
