@@ -12,39 +12,36 @@ from __future__ import annotations
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
 
 from crosschat.codec import BadFrame
-from crosschat.core import attention, views
-from crosschat.core.attention import Patience
 from crosschat.core.requests import Request
 from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import follow
 from crosschat.hub.pages import read_page
 from crosschat.hub.peers import REDIAL_MS
 from crosschat.hub.router import error_frame
+from crosschat.hub.screens import NEWS, POLICY, News, Screens, pairing_frame
 from crosschat.limits import HELLO_DEADLINE_S
 from crosschat.model import THE_USER
 from crosschat.pagewire import (
     AnswerPairing,
+    AskRule,
+    Decide,
     Desk,
-    Event,
     Events,
     Hub,
-    Needs,
     Open,
     Opened,
     PageFrame,
     People,
+    Permission,
     ScreenFrame,
     decode_page,
     encode,
-)
-from crosschat.pagewire import (
-    Pairing as PairingFrame,
 )
 from crosschat.websocket import Closed
 from crosschat.wire import PROTOCOL, Bye, Cleared, Done, PeerList, Peers, Read, RevokeKey, Search, request_id
@@ -53,17 +50,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from crosschat.core.handle import Effects
-    from crosschat.core.pairing import Key, Waiting
-    from crosschat.hub.events import EventLog
-    from crosschat.hub.log import Logger
-    from crosschat.hub.pairing import Pairing
-    from crosschat.hub.router import Fresh, Router
-    from crosschat.hub.survey import Survey
-    from crosschat.pagewire import EventView
+    from crosschat.core.pairing import Key
 
-SCREENS: Final = 16
 NEWS_S: Final = 0.25
-NEEDS_S: Final = 1.0  # what needs the person is made no more often, for all pages
 SURVEY_S: Final = 15.0  # a client of Claude Code is asked that often while a page is open
 LOOK_AGAIN_S: Final = 10.0  # because a message also gets old while nothing happens
 REQUESTS_AT_ONCE: Final = 16  # then the page is read no further until one is answered
@@ -71,11 +60,7 @@ FRAMES_WAITING: Final = 1000  # beside what is sent whole; a page that has so ma
 FAREWELL_S: Final = 1.0
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
-POLICY: Final = 1008
 TRY_AGAIN: Final = 1013
-
-News = Literal["hub", "people", "needs", "desk", "cleared"]
-NEWS: Final[tuple[News, ...]] = ("hub", "people", "needs", "desk", "cleared")
 
 
 class Link(Protocol):
@@ -92,117 +77,6 @@ class Link(Protocol):
 
     def hurry(self) -> None:
         """Have a `send` that hangs end soon: the hub is about to stop."""
-
-
-class Screens:
-    """What all streams share. Attached to the router as one reader, and told by `Pairing` and `EventLog`."""
-
-    def __init__(
-        self,
-        router: Router,
-        pairing: Pairing,
-        events: EventLog,
-        survey: Survey,
-        version: str,
-        hub: Callable[[], Hub],
-        log: Logger,
-    ) -> None:
-        self.router = router
-        self.pairing = pairing
-        self.events = events
-        self.survey = survey
-        self.version = version
-        self.hub = hub
-        self.log = log
-        self.stopping: str | None = None
-        self._open: set[_Screen] = set()
-        self._people: People | None = None
-        self._needs = Needs()
-        self._needs_made_at = -math.inf
-
-    @property
-    def count(self) -> int:
-        return len(self._open)
-
-    def people(self) -> People:
-        """All agents as they are now; made once for all pages."""
-        if self._people is None:
-            router = self.router
-            self._people = People(
-                agents=views.peer_views(router.state, router.presence, router.clock_ms()),
-                unjoined=self.survey.known.unjoined or (),
-            )
-        return self._people
-
-    def needs(self) -> Needs:
-        """What needs the person, as of `NEEDS_S` ago at most."""
-        if not self.needs_are_kept:
-            self._needs_made_at = trio.current_time()
-            router = self.router
-            found = attention.needs(router.state, router.presence, router.clock_ms(), Patience())
-            self._needs = Needs(needs=found)
-        return self._needs
-
-    @property
-    def needs_are_kept(self) -> bool:
-        """Whether they may be older than the last change."""
-        return trio.current_time() - self._needs_made_at < NEEDS_S
-
-    def enter(self, screen: _Screen) -> None:
-        """Raises Refused if there are too many."""
-        if len(self._open) >= SCREENS:
-            raise Refused(
-                Code.HUB_FULL, f"{SCREENS} pages are open, which is the limit: close one.", retry_after_ms=5000
-            )
-        self._open.add(screen)
-
-    def leave(self, screen: _Screen) -> None:
-        self._open.discard(screen)
-
-    def stir(self, *news: News) -> None:
-        """Something of this may have changed."""
-        if "people" in news:
-            self._people = None
-        for screen in self._open:
-            screen.stir(*news)
-
-    def tell(self, frame: ScreenFrame) -> None:
-        for screen in tuple(self._open):
-            screen.post(frame)
-
-    def farewell(self, reason: str) -> None:
-        """The hub is about to stop: the streams are about to be cancelled, and say goodbye."""
-        self.stopping = reason
-        for screen in self._open:
-            screen.link.hurry()
-
-    # --- what the router tells its readers
-
-    def offer(self, _: Fresh) -> None:
-        if self._open:
-            self.stir("people", "hub")
-
-    def note(self, _: bytes) -> None:
-        self.stir("cleared")
-
-    # --- what pairing and the activity log tell
-
-    def keys_changed(self) -> None:
-        self.stir("desk")
-
-    def pairing_asked(self, waiting: Waiting) -> None:
-        self.tell(_pairing(waiting))
-
-    def pairing_over(self, waiting: Waiting) -> None:
-        self.tell(attrs.evolve(_pairing(waiting), over=True))
-
-    def key_revoked(self, key: str) -> None:
-        for screen in tuple(self._open):
-            if screen.key.id == key:
-                screen.end(POLICY, "this browser is not paired any more")
-
-    def happened(self, event: EventView) -> None:
-        self.tell(Event(event=event))
 
 
 async def serve_screen(screens: Screens, key: Key, link: Link) -> None:
@@ -224,8 +98,10 @@ class _Screen:
     """One stream, from `open` to its end."""
 
     def __init__(self, screens: Screens, key: Key, link: Link) -> None:
-        self.key = key
-        self.link = link
+        self.key = key.id
+        self.hurry = link.hurry
+        self._label = key.label
+        self._link = link
         self._screens = screens
         self._router = screens.router
         self._nursery: trio.Nursery | None = None
@@ -236,6 +112,7 @@ class _Screen:
         self._requests = trio.CapacityLimiter(REQUESTS_AT_ONCE)
         self._end: tuple[int, str] | None = None
         self._news_at = -math.inf
+        self._is_open = False
 
     # --- told by the others, without waiting
 
@@ -245,6 +122,8 @@ class _Screen:
 
     def post(self, frame: ScreenFrame) -> None:
         """Send it soon, in the order of these calls."""
+        if not self._is_open:
+            return  # it is told everything once it is
         if len(self._waiting) >= FRAMES_WAITING:
             self.end(TRY_AGAIN, "too much was waiting for this page")
             return
@@ -265,10 +144,11 @@ class _Screen:
             opening = await self._opening()
         except Refused as refused:
             self._end = (POLICY, refused.message[:100])
-            await self.link.send(encode(error_frame(None, refused)).decode())
+            await self._link.send(encode(error_frame(None, refused)).decode())
             return
         if self._end is not None:  # revoked meanwhile
             return
+        self._is_open = True
         after = self._resume(opening)
         state = self._router.state
         self.post(
@@ -279,19 +159,25 @@ class _Screen:
                 epoch=state.epoch,
                 after_seq=after,
                 head=state.head,
-                key=self.key.id,
-                label=self.key.label,
+                key=self.key,
+                label=self._label,
                 cleared=state.cleared_upto,
             )
         )
         for waiting in self._screens.pairing.table.waiting():
-            self.post(_pairing(waiting))
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._speak)
-            nursery.start_soon(self._look)
-            nursery.start_soon(follow, self._router, after, self._deliver)
-            await self._read_loop(nursery)
+            self.post(pairing_frame(waiting))
+        for view in self._screens.desk.requests():
+            self.post(Permission(request=view))
+        self._screens.desk.page_opened()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._speak)
+                nursery.start_soon(self._look)
+                nursery.start_soon(follow, self._router, after, self._deliver)
+                await self._read_loop(nursery)
+        finally:
+            self._screens.desk.page_closed()
 
     async def _look(self) -> None:
         """Keep what Claude Code says of its sessions fresh while the page is open."""
@@ -302,7 +188,7 @@ class _Screen:
     async def _opening(self) -> Open:
         try:
             with trio.fail_after(HELLO_DEADLINE_S):
-                frame = decode_page(await self.link.receive())
+                frame = decode_page(await self._link.receive())
         except trio.TooSlowError:
             raise Refused(Code.NOT_JOINED, f"No `open` within {HELLO_DEADLINE_S:g} s.") from None
         if not isinstance(frame, Open):
@@ -328,20 +214,20 @@ class _Screen:
         if self._screens.stopping is not None:
             code, reason = GOING_AWAY, self._screens.stopping
             with suppress(Closed):
-                await self.link.send(encode(Bye(reason=reason, retry_after_ms=REDIAL_MS)).decode())
-        await self.link.close(code, reason)
+                await self._link.send(encode(Bye(reason=reason, retry_after_ms=REDIAL_MS)).decode())
+        await self._link.close(code, reason)
 
     # --- to the page
 
     async def _deliver(self, batch: bytes, _: int) -> None:
-        await self.link.send(batch.decode())
+        await self._link.send(batch.decode())
 
     async def _speak(self) -> None:
         """Send answers and news, until cancelled or closed."""
         while True:
             self._wake = trio.Event()
             while self._waiting:
-                await self.link.send(encode(self._waiting.popleft()).decode())
+                await self._link.send(encode(self._waiting.popleft()).decode())
             now = trio.current_time()
             if now >= self._news_at + (0 if self._stirred else LOOK_AGAIN_S):
                 self._news_at = now + NEWS_S
@@ -358,7 +244,7 @@ class _Screen:
         frame = self._newest(news)
         if _lasting(frame) != self._sent.get(news):
             self._sent[news] = _lasting(frame)
-            await self.link.send(encode(frame).decode())
+            await self._link.send(encode(frame).decode())
 
     def _newest(self, news: News) -> ScreenFrame:
         match news:
@@ -369,7 +255,7 @@ class _Screen:
             case "needs":
                 return self._screens.needs()
             case "desk":
-                return Desk(keys=self._screens.pairing.views(self.key.id))
+                return Desk(rules=self._screens.desk.rules(), keys=self._screens.pairing.views(self.key))
             case "cleared":
                 return Cleared(upto=self._router.state.cleared_upto)
 
@@ -377,7 +263,7 @@ class _Screen:
 
     async def _read_loop(self, nursery: trio.Nursery) -> None:
         while True:
-            data = await self.link.receive()
+            data = await self._link.receive()
             await self._requests.acquire_on_behalf_of(request := object())
 
             def done(request: object = request) -> None:
@@ -430,6 +316,10 @@ class _Screen:
                 return self._peers(frame)
             case Events():
                 return self._events(frame)
+            case Decide():
+                return self._decide(frame)
+            case AskRule():
+                return self._change_rule(frame)
             case AnswerPairing():
                 return self._answer_pairing(frame)
             case RevokeKey():
@@ -443,12 +333,24 @@ class _Screen:
     async def _events(self, frame: Events) -> ScreenFrame:
         return self._screens.events.page(frame)
 
+    async def _decide(self, frame: Decide) -> Done:
+        key = self._screens.pairing.verify(self.key, frame.payload.encode(), frame.signature)
+        await self._screens.desk.decide(
+            key=key.id, label=key.label, request=frame.request, payload=frame.payload, signature=frame.signature
+        )
+        return Done(id=frame.id)
+
+    async def _change_rule(self, frame: AskRule) -> Done:
+        desk = self._screens.desk
+        await (desk.add_rule if frame.change == "add" else desk.remove_rule)(frame.rule)
+        return Done(id=frame.id)
+
     async def _answer_pairing(self, frame: AnswerPairing) -> Done:
-        self._screens.pairing.answer(frame.pairing, frame.accept, self.key.label)
+        self._screens.pairing.answer(frame.pairing, frame.accept, self._label)
         return Done(id=frame.id)
 
     async def _revoke(self, frame: RevokeKey) -> Done:
-        self._screens.pairing.revoke(frame.key, self.key.label)
+        self._screens.pairing.revoke(frame.key, self._label)
         return Done(id=frame.id)
 
 
@@ -465,8 +367,3 @@ def _lasting(frame: ScreenFrame) -> ScreenFrame:
             return attrs.evolve(frame, agents=tuple(attrs.evolve(agent, silent_s=None) for agent in frame.agents))
         case _:
             return frame
-
-
-def _pairing(waiting: Waiting) -> PairingFrame:
-    key = waiting.key
-    return PairingFrame(pairing=waiting.id, label=key.label, fingerprint=key.fingerprint)

@@ -28,7 +28,7 @@ from crosschat.hub.asklist import AskList
 from crosschat.hub.audit import Audit
 from crosschat.hub.contain import contain
 from crosschat.hub.control import Desk, serve_control
-from crosschat.hub.dashboard import Screens, serve_screen
+from crosschat.hub.dashboard import serve_screen
 from crosschat.hub.events import EventLog
 from crosschat.hub.guard import origin_of
 from crosschat.hub.lock import HubNote, NoteFile
@@ -36,14 +36,16 @@ from crosschat.hub.pairing import Pairing
 from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.router import Router
+from crosschat.hub.screens import Screens
 from crosschat.hub.settings import Settings
 from crosschat.hub.signals import watch_signals
 from crosschat.hub.sockets import Door, open_doors, prepare_run_directory
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.supervisor import FencedLog, Supervisor
 from crosschat.hub.survey import Survey
+from crosschat.hub.visits import listen
 from crosschat.hub.watchfiles import WatchFiles
-from crosschat.hub.webserver import Facts, Site, listen, serve_page
+from crosschat.hub.webserver import Facts, Site, serve_page
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
 from crosschat.journal.projections import project
@@ -245,8 +247,17 @@ class Hub:
                 task_status.started()
                 if sock is not None and self.port is not None:
                     desk.pairing = Pairing(settings, self.port, self.events, _now_ms)
-                    site = self._site(router, recovered, desk.pairing, survey, self.port)
-                    await self._open_page(network, sock, settings, site)
+                    screens = Screens(
+                        router=router,
+                        pairing=desk.pairing,
+                        desk=permissions,
+                        survey=survey,
+                        events=self.events,
+                        version=self.version,
+                        hub=partial(self.show, router, recovered, permissions),
+                        log=self.log,
+                    )
+                    await self._open_page(network, sock, settings, self._site(router, screens))
                 self._write_note()
         finally:
             self._remove_note()
@@ -264,22 +275,22 @@ class Hub:
         self.page_problem = settings.problem
         return sock
 
-    def _site(self, router: Router, recovered: Recovered, pairing: Pairing, survey: Survey, port: int) -> Site:
-        """What is behind the browser door."""
-        hub = partial(self.show, router, recovered)
-        screens = self.screens = Screens(router, pairing, self.events, survey, self.version, hub, self.log)
+    def _site(self, router: Router, screens: Screens) -> Site:
+        """What is behind the browser door, and whom the pages hear from."""
+        self.screens = screens
+        screens.desk.watch(screens)
         router.attach(screens, screens)
-        router.presence.on_change = survey.on_news = partial(screens.stir, "people")
-        pairing.told = screens
+        router.presence.on_change = screens.survey.on_news = partial(screens.stir, "people")
+        screens.pairing.told = screens
         self.events.listener = screens
-        return Site(port, Facts(self.version, PROTOCOL), pairing, partial(serve_screen, screens), self.log)
+        return Site(Facts(self.version, PROTOCOL), screens.pairing, partial(serve_screen, screens), self.log)
 
     async def _open_page(self, network: trio.Nursery, sock: socket.socket, settings: Settings, site: Site) -> None:
         """The page comes last: agents do not wait for it, and without it they work all the same."""
         await network.start(serve_page, sock, site)
         if self.options.port is None:
             try:
-                settings.remember_port(site.port)
+                settings.remember_port(site.pairing.port)
             except OSError as error:
                 self.page_problem = f"the page's port cannot be remembered: {error}"
 
@@ -304,7 +315,7 @@ class Hub:
             if lock.still_ours(self.options.lock_fd, self.options.home.hub_lock):
                 self.note.withdraw()
 
-    def show(self, router: Router, recovered: Recovered) -> HubFrame:
+    def show(self, router: Router, recovered: Recovered, permissions: PermissionDesk) -> HubFrame:
         """What the page shows of the hub."""
         return HubFrame(
             version=self.version,
@@ -313,7 +324,11 @@ class Hub:
             head=router.state.head,
             open_tasks=_open_tasks(router.state),
             damage=_damage(recovered),
-            notices=(*recovered.notices, *([self.page_problem] if self.page_problem else ())),
+            notices=(
+                *recovered.notices,
+                *permissions.problems(),
+                *([self.page_problem] if self.page_problem else ()),
+            ),
         )
 
     def inspect(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Inspect) -> HubStatus:

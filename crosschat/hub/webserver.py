@@ -9,10 +9,7 @@ longer than the hub's start, so it happens after it. A stop cancels the streams,
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -23,11 +20,12 @@ import trio
 from crosschat.errors import Code, Refused
 from crosschat.hub.assets import Asset, read_assets
 from crosschat.hub.contain import contain
-from crosschat.hub.guard import HOST, Asked, Refusal, headers_of, judge
+from crosschat.hub.guard import Asked, Refusal, headers_of, judge
 from crosschat.hub.log import Logger
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.router import error_frame
-from crosschat.limits import FRAME_BYTES, WRITE_DEADLINE_S
+from crosschat.hub.visits import HURRY_S, REQUEST_BYTES, REQUEST_S, STRANGERS, Visit
+from crosschat.limits import FRAME_BYTES
 from crosschat.pagewire import (
     SUBPROTOCOL,
     AwaitPairing,
@@ -42,6 +40,8 @@ from crosschat.pagewire import (
 from crosschat.paths import resource
 
 if TYPE_CHECKING:
+    import socket
+
     from hypercorn.config import Config
     from quart import Response
     from quart.wrappers import Websocket
@@ -50,12 +50,7 @@ if TYPE_CHECKING:
     from crosschat.core.pairing import Key
     from crosschat.hub.dashboard import Link
 
-STRANGERS: Final = 32  # connections that are no stream
-REQUEST_S: Final = 5.0  # until a request is answered
-ANSWER_S: Final = 15.0  # until the answer is taken
-REQUEST_BYTES: Final = 16 * 1024
 MESSAGE_BYTES: Final = 2 * FRAME_BYTES  # a frame that is a little too large gets its typed error, beyond it 1009
-HURRY_S: Final = 1.0
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _STATUS: Final = {
     Code.TOO_LARGE: 413,
@@ -97,34 +92,10 @@ class ServesScreens(Protocol):
 class Site:
     """What is behind the door."""
 
-    port: int
     facts: Facts
     pairing: Pairing
     serve_screen: ServesScreens
     log: Logger
-
-
-def listen(port: int | None, remembered: int | None) -> tuple[socket.socket | None, str | None]:
-    """A listening socket on 127.0.0.1, or None and why not.
-
-    A `port` that was asked for is used or nothing is; without one the `remembered` port is tried, so that a page
-    keeps its address, and then any free one.
-    """
-    wanted = [port] if port is not None else [remembered, 0] if remembered is not None else [0]
-    for candidate in wanted:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if sys.platform == "linux":  # a browser that stops reading must not hold up a stop
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
-            sock.bind((HOST, candidate or 0))
-            sock.listen(STRANGERS)
-        except OSError as error:
-            sock.close()
-            problem = f"port {candidate} on {HOST} cannot be used: {error.strerror or error}"
-        else:
-            return sock, None
-    return None, f"{problem}. Free it, or set CROSSCHAT_DASHBOARD_PORT to another port or unset it, then restart."
 
 
 async def serve_page(
@@ -156,67 +127,6 @@ async def serve_page(
             task_status.started()
 
 
-class Visit:
-    """One connection, as hypercorn gets it in the place of a stream. Until it is a stream it may neither last long nor
-    send much, and no write to it lasts longer than its deadline: hypercorn shields its writes from cancellation."""
-
-    def __init__(self, stream: trio.SocketStream, strangers: trio.CapacityLimiter) -> None:
-        self.socket = stream.socket  # hypercorn asks it for the addresses
-        self.time = trio.CancelScope(deadline=trio.current_time() + REQUEST_S)
-        self._stream = stream
-        self._strangers: trio.CapacityLimiter | None = strangers
-        self._allowed_bytes: int | None = REQUEST_BYTES
-        self._writing: trio.CancelScope | None = None
-
-    def answering(self) -> None:
-        """The request was read and its answer begins."""
-        self.time.deadline = trio.current_time() + ANSWER_S
-
-    def answered(self) -> None:
-        """The answer has left: that is all on this connection."""
-        self.time.deadline = trio.current_time() + HURRY_S
-        with suppress(OSError):
-            self.socket.shutdown(trio.socket.SHUT_WR)
-
-    def trust(self) -> None:
-        """It is a page's stream: from here on it may last, and send what the protocol allows."""
-        self.time.deadline = float("inf")
-        self._allowed_bytes = None
-        self.leave_the_strangers()
-
-    def leave_the_strangers(self) -> None:
-        if self._strangers is not None:
-            self._strangers.release_on_behalf_of(self)
-            self._strangers = None
-
-    def hurry(self) -> None:
-        if self._writing is not None:
-            self._writing.deadline = min(self._writing.deadline, trio.current_time() + HURRY_S)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        data = bytes(await self._stream.receive_some(max_bytes))
-        if self._allowed_bytes is not None:
-            self._allowed_bytes -= len(data)
-            if self._allowed_bytes < 0:
-                raise trio.BrokenResourceError("more than a request may have")
-        return data
-
-    async def send_all(self, data: bytes) -> None:
-        with trio.move_on_after(WRITE_DEADLINE_S) as self._writing:
-            await self._stream.send_all(data)
-            self._writing = None
-            return
-        self._writing = None
-        await trio.aclose_forcefully(self._stream)  # half a frame may have left
-        raise trio.BrokenResourceError("nobody reads what is written")
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 def _build(site: Site) -> Callable[[Visit], Awaitable[None]]:
     """Import the framework and put the pieces together; blocks for about half a second."""
     import cryptography.hazmat.primitives.asymmetric.ec  # noqa: F401  # so that no request pays for it
@@ -230,7 +140,7 @@ def _build(site: Site) -> Callable[[Visit], Awaitable[None]]:
     vars(ws_stream)["server_extensions_handshake"] = _no_extensions
     config = Config()
     _configure(config)
-    app = ASGIWrapper(guard(application(site).asgi_app, site.port))  # type: ignore[arg-type]  # our types are plain
+    app = ASGIWrapper(guard(application(site).asgi_app, site.pairing.port))  # type: ignore[arg-type]  # our types are plain
 
     async def handle(visit: Visit) -> None:
         context = WorkerContext(None)

@@ -161,21 +161,34 @@ class Browser:
             try:
                 yield screen
             finally:
-                with trio.move_on_after(2, shield=True):
-                    await socket.aclose()
+                with trio.CancelScope(shield=True):
+                    with trio.move_on_after(2):
+                        await socket.aclose()
+                    await trio.aclose_forcefully(socket._stream)
                 nursery.cancel_scope.cancel()
 
-    async def upgrade(
-        self, nursery: trio.Nursery, *subprotocols: str, headers: list[tuple[bytes, bytes]] | None = None
-    ) -> trio_websocket.WebSocketConnection:
-        """A stream that was accepted, and nothing said on it yet. Raises ConnectionRejected."""
+    async def upgrade(self, nursery: trio.Nursery, ticket: str) -> trio_websocket.WebSocketConnection:
+        """A stream that was accepted, and nothing said on it yet."""
         with trio.fail_after(WAIT_S):
             return await trio_websocket.connect_websocket(
                 nursery, "127.0.0.1", self.port, "/stream",
-                use_ssl=False, subprotocols=[pagewire.SUBPROTOCOL, *subprotocols],
-                extra_headers=[(b"Origin", self.origin.encode())] if headers is None else headers,
+                use_ssl=False, subprotocols=[pagewire.SUBPROTOCOL, ticket],
+                extra_headers=[(b"Origin", self.origin.encode())],
                 max_message_size=1 << 23, message_queue_size=16,
             )  # fmt: skip
+
+    async def refused_upgrade(
+        self, *subprotocols: str, path: str = "/stream", headers: Mapping[str, str | None] | None = None
+    ) -> int:
+        """The status that an upgrade is refused with; 101 if it is not."""
+        asked: dict[str, str | None] = {
+            "Origin": self.origin, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "Sec-WebSocket-Protocol": ", ".join(subprotocols) or None,
+        }  # fmt: skip
+        with trio.move_on_after(WAIT_S):
+            return (await self.request("GET", path, headers={**asked, **(headers or {})})).status
+        return 101  # it stays open
 
 
 class Screen:
