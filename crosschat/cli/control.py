@@ -73,7 +73,7 @@ class NotRunning(Failure):
 
 
 class _Gone(Failure):
-    """The hub ended the connection, or says that it is about to."""
+    """The hub ended the connection, or says that it is about to: the question may be asked again."""
 
     def __init__(self, why: str = "the hub went away: try again, `crosschat logs` says why it left") -> None:
         super().__init__(why, NO_HUB)
@@ -265,7 +265,7 @@ class Control:
         match frame:
             case wire.Error(id=about) if about in (None, asked):
                 later = "" if frame.retry_after_ms is None else f" (try again in {frame.retry_after_ms / 1000:g} s)"
-                if frame.code is Code.UNAVAILABLE:
+                if frame.code in (Code.UNAVAILABLE, Code.HUB_FULL):  # which says only that it cannot answer now
                     raise _Gone(frame.message + later)
                 raise Failure(frame.message + later, FAILED)
             case wire.Bye():
