@@ -73,6 +73,10 @@ class Home:
     def watch(self) -> Path:
         return self.run / "watch"
 
+    @property
+    def template_socket(self) -> Path:
+        return self.run / "template.sock"
+
 
 @attrs.frozen(kw_only=True)
 class Configuration:

@@ -12,8 +12,9 @@ When a connection ends, by either side or by cancellation, both directions are c
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 import trio_websocket
@@ -23,9 +24,9 @@ from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, INFLIGHT_BYTES, WRIT
 from crosschat.processes import peer_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+OpenSocket: TypeAlias = Callable[[str], Awaitable[trio.SocketStream]]  # `trio.open_unix_socket`, or what stands for it
 RESOURCE: Final = "/agents"
 # Above the protocol's own limit, so that a frame that is a little too large gets its typed error; beyond it the
 # connection is closed with 1009.
@@ -217,13 +218,13 @@ async def accept(stream: trio.SocketStream, nursery: trio.Nursery) -> Connection
         raise Closed from None
 
 
-async def dial(path: Path, nursery: trio.Nursery) -> Connection:
-    """The client's side, to the hub that listens on `path`.
+async def dial(path: Path, nursery: trio.Nursery, *, open_socket: OpenSocket = trio.open_unix_socket) -> Connection:
+    """The client's side, to the hub that listens on `path`, on a connection that `open_socket` opens.
 
     Raises OSError if nobody listens, PermissionError if the listener runs under another user, and Closed if it does
     not answer as a hub within `HELLO_DEADLINE_S`.
     """
-    stream = await trio.open_unix_socket(str(path))
+    stream = await open_socket(str(path))
     pipe = _Pipe(stream)
     try:
         _check_peer(stream)

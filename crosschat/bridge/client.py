@@ -80,6 +80,7 @@ class Link:
         self.welcome: wire.Welcome | None = None
         self.activity = wire.Activity()  # what the session does, as far as this connection's hub has said
         self.connected = False
+        self.joined = trio.Event()  # it was connected at least once
         self.superseded = False
         self.trouble: str | None = None  # why the hub is away, for people
         self.notices: deque[str] = deque(maxlen=8)
@@ -272,6 +273,7 @@ class Link:
         self._work.set()
         self._unsupported = 0
         self.connected, self.trouble = True, None
+        self.joined.set()
         self.news()
 
     async def _send_outbox(self, connection: Connection, connected: trio.CancelScope) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crosschat import wire
+    from crosschat.websocket import OpenSocket
 
 SOCKET_VARIABLE: Final = "CLAUDE_CODE_MESSAGING_SOCKET"
 TOKEN_VARIABLE: Final = "CLAUDE_CODE_MESSAGING_TOKEN"
@@ -141,13 +142,13 @@ class Doorbell:
     path: str
     token: str = attrs.field(repr=False)
 
-    async def ring(self, ring: Ring) -> None:
+    async def ring(self, ring: Ring, *, open_socket: OpenSocket = trio.open_unix_socket) -> None:
         """Write the ring. Raises Unheard. Takes at most `CONNECT_S` + `RING_S` + `ANSWER_S`. A cancel may leave a
         torn line, which the reader drops with the connection."""
         try:
             _check_socket(self.path)
             with trio.fail_after(CONNECT_S):
-                stream = await trio.open_unix_socket(self.path)
+                stream = await open_socket(self.path)
             async with stream:
                 _check_listener(stream)
                 with trio.fail_after(RING_S):

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from crosschat import lock, version
@@ -142,6 +142,13 @@ def _line(way: socket.socket) -> bytes:
     return said
 
 
+def start_template(home: Home) -> None:
+    """Start the template of the sessions that follow, if it does not run. Nothing depends on it: it fails silently."""
+    command = [sys.executable, "-I", "-m", "crosschat.bridge.template", os.fspath(home.template_socket)]
+    with suppress(OSError, subprocess.SubprocessError):
+        _detach(command, [])
+
+
 def answers(home: Home) -> bool:
     """Whether somebody accepts connections on the control socket. Raises HubUnavailable if we may not ask."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
@@ -214,17 +221,7 @@ def _start(home: Home, command: list[str], give_up_at: float, option: str, descr
     held = [] if descriptor is None else [option, str(descriptor)]
     try:
         try:
-            subprocess.run(
-                [*DETACH, *command, *held, "--ready-fd", str(ready_in_hub)],
-                check=True,
-                cwd="/",
-                env=hub_environment(os.environ),
-                pass_fds=passed,
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            _detach([*command, *held, "--ready-fd", str(ready_in_hub)], passed)
         except (OSError, subprocess.SubprocessError) as error:
             raise HubUnavailable(f"the hub cannot be started: {error}") from None
         finally:
@@ -232,6 +229,21 @@ def _start(home: Home, command: list[str], give_up_at: float, option: str, descr
         _await_ready(home, command, ready, give_up_at)
     finally:
         os.close(ready)
+
+
+def _detach(command: list[str], passed: list[int]) -> None:
+    """Start it as nobody's child, with those descriptors. Raises OSError, SubprocessError."""
+    subprocess.run(
+        [*DETACH, *command],
+        check=True,
+        cwd="/",
+        env=hub_environment(os.environ),
+        pass_fds=passed,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _await_ready(home: Home, command: list[str], ready: int, give_up_at: float) -> None:

@@ -20,7 +20,7 @@ from crosschat.bridge.calls import Session
 from crosschat.bridge.client import Link
 from crosschat.bridge.doorbell import find_doorbell
 from crosschat.bridge.inbox import Inbox
-from crosschat.bridge.launch import ensure_hub
+from crosschat.bridge.launch import ensure_hub, start_template
 from crosschat.bridge.project import project_of
 from crosschat.bridge.views import fitting
 from crosschat.bridge.waiting import Waiting
@@ -31,14 +31,24 @@ from crosschat.paths import Configuration, read_environment
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from crosschat.bridge.handover import Launcher
     from crosschat.bridge.wake import SendRing
+    from crosschat.websocket import OpenSocket
 
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SESSION_VARIABLE: Final = "CLAUDE_CODE_SESSION_ID"
 
 
-def main() -> int:
-    """Serve until the client is gone. The exit status: 0, or 2 if it could not begin, with a line on stderr."""
+def main(*, template: bool = False) -> int:
+    """Serve until the client is gone. The exit status: 0, or 2 if it could not begin, with a line on stderr.
+
+    With `template`, start one for the sessions that follow.
+    """
+    return serve(None, template=template)
+
+
+def serve(launcher: Launcher | None, *, template: bool = False) -> int:
+    """`main`, for the process of the launcher if there is one."""
     try:
         configuration = read_environment()
         cwd = configuration.cwd or Path.cwd()
@@ -55,14 +65,15 @@ def main() -> int:
         print("crosschat: serve speaks MCP on stdin and stdout, and one of them is closed", file=sys.stderr)
         return 2
     try:
-        trio.run(partial(run_bridge, configuration, cwd))
+        trio.run(partial(run_bridge, configuration, cwd, launcher, template=template))
     except* KeyboardInterrupt:
         pass
     return 0
 
 
-def open_session(configuration: Configuration, cwd: Path) -> Session:
+def open_session(configuration: Configuration, cwd: Path, launcher: Launcher | None = None) -> Session:
     """Everything of one client, not running yet."""
+    open_socket = trio.open_unix_socket if launcher is None else launcher.dial
     home, inbox = configuration.home, Inbox()
 
     async def start_hub() -> None:
@@ -79,8 +90,10 @@ def open_session(configuration: Configuration, cwd: Path) -> Session:
         project=project_of(cwd),
         session=os.environ.get(SESSION_VARIABLE) or None,
     )
-    link = Link(hello, inbox, dial=partial(websocket.dial, home.agents_socket), start_hub=start_hub)
-    return connect(link, _doorbell(configuration))
+    link = Link(
+        hello, inbox, dial=partial(websocket.dial, home.agents_socket, open_socket=open_socket), start_hub=start_hub
+    )
+    return connect(link, _doorbell(configuration, open_socket))
 
 
 def connect(link: Link, send: SendRing | None) -> Session:
@@ -101,27 +114,40 @@ def connect(link: Link, send: SendRing | None) -> Session:
     return Session(link, inbox, waiting, wake)
 
 
-def _doorbell(configuration: Configuration) -> SendRing | None:
+def _doorbell(configuration: Configuration, open_socket: OpenSocket) -> SendRing | None:
     doorbell = find_doorbell() if configuration.wake in ("auto", "inbox") else None
-    return None if doorbell is None else doorbell.ring
+    return None if doorbell is None else partial(doorbell.ring, open_socket=open_socket)
 
 
-async def run_bridge(configuration: Configuration, cwd: Path) -> None:
+async def run_bridge(
+    configuration: Configuration, cwd: Path, launcher: Launcher | None = None, *, template: bool = False
+) -> None:
     """Serve one client on stdin and stdout; returns when it is gone."""
     for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # a second one comes too late to matter: it must not kill the ending
     with trio.open_signal_receiver(*END_SIGNALS) as signals:
-        session = open_session(configuration, cwd)
+        session = open_session(configuration, cwd, launcher)
         # All of it lives as long as the client: whichever task notices its end cancels the others.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            nursery.start_soon(_end_with_claude, nursery.cancel_scope)
+            nursery.start_soon(
+                _end_with_claude, os.getpid() if launcher is None else launcher.pid, nursery.cancel_scope
+            )
+            if launcher is not None:
+                nursery.start_soon(_end_with_launcher, launcher, nursery.cancel_scope)
             nursery.start_soon(session.link.run)
             nursery.start_soon(session.wake.run)
             # `mcp` takes most of a second to import; the hub is dialled, or started, meanwhile.
+            if template:
+                nursery.start_soon(_start_template, session.link, configuration)
             serve = await trio.to_thread.run_sync(_import_server, abandon_on_cancel=True)
             await serve(session, session.link.hello.version)
             nursery.cancel_scope.cancel()
+
+
+async def _start_template(link: Link, configuration: Configuration) -> None:
+    await link.joined.wait()  # so the run directory is there, and this session does not wait for the processor
+    await trio.to_thread.run_sync(start_template, configuration.home, abandon_on_cancel=True)
 
 
 def _import_server() -> Callable[[Session, str], Awaitable[None]]:
@@ -135,9 +161,14 @@ async def _end_on_signal(signals: AsyncIterator[int], bridge: trio.CancelScope) 
         bridge.cancel()
 
 
-async def _end_with_claude(bridge: trio.CancelScope) -> None:
+async def _end_with_launcher(launcher: Launcher, bridge: trio.CancelScope) -> None:
+    await launcher.attend()
+    bridge.cancel()
+
+
+async def _end_with_claude(pid: int, bridge: trio.CancelScope) -> None:
     """A crash of Claude Code may leave our stdin open in a sibling: its process tells."""
-    above = processes.ancestors(os.getpid())[1:]
+    above = processes.ancestors(pid)[1:]
     claude = next((process for process in above if process.is_claude), None)
     if claude is not None:
         await processes.wait_gone(claude)

@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import TYPE_CHECKING, Final
+import sys
+from pathlib import Path
+from typing import Final
 
 import attrs
 
 from crosschat.cli.failure import FAILED, USAGE, Failure
 from crosschat.paths import Home, read_environment, resource
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 NAME: Final = "crosschat"
 SERVER: Final = "hub"
@@ -32,6 +30,7 @@ LEFT_OVER: Final = (
     f"removing it\n(`claude mcp remove -s user {NAME}`, its entries in `~/.claude/settings.json`, "
     "`${CLAUDE_SKILL_DIR}`)"
 )
+LAUNCHER: Final = Path(__file__).parents[1] / "bridge" / "launcher.py"
 
 
 @attrs.frozen
@@ -54,8 +53,16 @@ class Program:
     home: Home
 
     @property
-    def arguments(self) -> list[str]:
+    def plain(self) -> list[str]:
         return [*self.options, "-m", "crosschat", "serve"]
+
+    @property
+    def arguments(self) -> list[str]:
+        """By way of the launcher, which needs no module that is not built in and finds the way without the template."""
+        if sys.platform != "linux":  # elsewhere a fork of a process with so many libraries is not known to be safe
+            return self.plain
+        template = str(self.home.template_socket)
+        return ["-I", "-S", str(LAUNCHER), template, self.python, *self.plain, "--template"]
 
     @property
     def environment(self) -> dict[str, str]:

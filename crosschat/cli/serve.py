@@ -10,8 +10,9 @@ from crosschat.cli.options import configuration
 
 
 @click.command(hidden=True)
+@click.option("--template", is_flag=True, help="Start a template, so that later sessions start fast.")
 @click.pass_context
-def serve(ctx: click.Context) -> None:
+def serve(ctx: click.Context, template: bool) -> None:
     """Run the MCP server of one session, on stdin and stdout.
 
     \b
@@ -21,4 +22,4 @@ def serve(ctx: click.Context) -> None:
         os.environ["CROSSCHAT_HOME"] = str(configuration(ctx.obj).home.root)
     from crosschat.bridge.main import main
 
-    ctx.exit(main())
+    ctx.exit(main(template=template))

@@ -31,7 +31,7 @@ DATA: Final = (
     "log", "messages", "index", "damaged", "logs", "run", "hooks", "audit", "ask", "settings.json",
     "instances.json", "dashboard.lock", "FORMAT", "hub.lock",
 )  # fmt: skip
-SOCKETS: Final = ("agents.sock", "control.sock")
+SOCKETS: Final = ("agents.sock", "control.sock", "template.sock", "template.lock")
 
 
 @click.command()
@@ -67,6 +67,7 @@ def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
     try:
         removed = take_away(folder, placed, chosen)
         pid = stop_hub(chosen)
+        chosen.template_socket.unlink(missing_ok=True)  # by which the template sees that it is not needed
         foreign = _remove_data(chosen) if data else []
     except OSError as error:
         raise Failure(f"{error.filename or folder}: {error.strerror or error}", FAILED) from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +15,10 @@ import trio
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from crosschat.paths import Home
 from tests.claude.api import Call, Conversation
 from tests.claude.client import TOOLS
+from tests.live.rig import eventually
 
 if TYPE_CHECKING:
     from tests.claude.api import ScriptedApi, Turn
@@ -70,6 +74,27 @@ def test_an_idle_session_begins_a_turn_and_reads(installed: Place, api: Scripted
     done = api.of("idle")[-1]
     assert read(done) == [f"@{name} are you there?"]
     assert len(rings(done)) == 1
+
+
+def test_a_session_whose_server_came_from_the_template_is_told(installed: Place, api: ScriptedApi) -> None:
+    """The inbox knows its own session's server; this one is the child of another process."""
+    installed.run(api.play("first", "I start the template."))
+    template = Home(Path(installed.home) / ".crosschat").template_socket
+    trio.run(eventually, lambda: listens(template), 30.0)
+    terminal = installed.terminal()
+    terminal.type(api.play("forked", WHO, "I am idle.", READ, "I have read."))
+    terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
+    name = own_name(api.of("forked")[-1])
+    installed.crosschat("send", f"@{name} are you there?")
+    terminal.wait_for(lambda screen: "I have read." in screen, "the end of the second turn")
+    done = api.of("forked")[-1]
+    assert read(done) == [f"@{name} are you there?"]
+    assert len(rings(done)) == 1
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(os.fspath(path)) == 0
 
 
 def test_a_busy_session_reads_it_between_two_tool_calls(installed: Place, api: ScriptedApi) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -36,3 +37,15 @@ def done(result: Result) -> str:
 def installed(run: Run, *options: str) -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(done(run("install", "--json", *options)))
     return shown
+
+
+def plain_way(server: dict[str, Any]) -> list[str]:
+    """The interpreter's arguments without the launcher, which has its own before them."""
+    if sys.platform != "linux":
+        return list(server["args"])
+    words: list[str] = server["args"]
+    isolated, no_site, launcher, template, python, *arguments, last = words
+    assert (isolated, no_site, python, last) == ("-I", "-S", server["command"], "--template")
+    assert Path(launcher).is_file()
+    assert template.endswith("/template.sock")
+    return arguments

@@ -23,7 +23,7 @@ from crosschat.cli import json_text, placement, uninstall
 from crosschat.cli.failure import Failure
 from crosschat.cli.plugin import TOOL_PREFIX
 from crosschat.paths import Home
-from tests.cli.homes import done, installed, tree
+from tests.cli.homes import done, installed, plain_way, tree
 
 if TYPE_CHECKING:
     from tests.cli.homes import Run
@@ -78,7 +78,7 @@ def test_installing_again_changes_no_byte_and_no_time(run: Run, user: Path) -> N
 def test_the_server_starts_with_the_recorded_python_from_any_directory(run: Run, plugin: Path, tmp_path: Path) -> None:
     run("install")
     server = json.loads((plugin / ".mcp.json").read_text())["mcpServers"]["hub"]
-    assert (server["command"], server["args"]) == (sys.executable, ["-I", "-m", "crosschat", "serve"])
+    assert (server["command"], plain_way(server)) == (sys.executable, ["-I", "-m", "crosschat", "serve"])
     assert server["env"] == {}
     (tmp_path / "crosschat.py").write_text("raise SystemExit('a file of the project was imported')")
     ended = subprocess.run(
@@ -347,7 +347,7 @@ def test_the_package_in_a_users_own_directory_is_started_with_another_option(
     monkeypatch.setattr(install_module, "_imports", lambda _, tried: tried in works)
     done(run("install"))
     server = json.loads((plugin / ".mcp.json").read_text())["mcpServers"]["hub"]
-    assert server["args"] == [*options, "-m", "crosschat", "serve"]
+    assert plain_way(server) == [*options, "-m", "crosschat", "serve"]
 
 
 def test_a_package_that_only_this_directory_sees_is_refused(
