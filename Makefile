@@ -15,8 +15,12 @@ BUILD_INPUTS := pyproject.toml hatch_build.py constraints.txt
 files = $(shell find $(1) \( -name node_modules -o -name __pycache__ -o -path dashboard/dist \) \
 	-prune -o -type f -print 2>/dev/null)
 PAGE_SOURCES := $(call files,dashboard)
+PAGE := dashboard/dist/index.html
+PAGE_TOOLS := dashboard/node_modules/.installed
+# npm and its scripts find the Node.js of the environment before any other.
+NPM = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm --prefix dashboard --no-audit --no-fund
 PACKAGE_SOURCES := $(call files,crosschat hooks bench)
-TYPED := $(wildcard crosschat tests bench hooks hatch_build.py)
+TYPED := $(wildcard crosschat tests bench hooks dashboard/*.py hatch_build.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test run lint format dist bench clean need-git
@@ -24,26 +28,29 @@ TYPED := $(wildcard crosschat tests bench hooks hatch_build.py)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/.installed ## make .venv: the checkout and its development tools
+setup: $(VENV)/.installed $(if $(filter 1,$(CROSSCHAT_SKIP_DASHBOARD)),,$(PAGE)) ## make .venv (the checkout and its development tools) and the page
 
 # The safe path keeps every Python of the demo from importing the checkout instead of the wheel.
 demo: $(DEMO)/.installed ## install the wheel into .venv-demo and watch two sessions finish a task
 	@PYTHONSAFEPATH=1 $(DEMO)/bin/crosschat demo $(ARGS)
 
 test: need-git lint ## lint, then run the whole test suite (ARGS='-k name' for a part of it)
+	@$(NPM) test --silent
 	@$(VENV)/bin/python -m pytest -n $(JOBS) $(ARGS)
 
 run: setup ## leave a hub running on the real data directory
 	@$(VENV)/bin/crosschat start --stay $(ARGS)
 
-lint: setup ## ruff and mypy, without changing a file
+lint: setup ## ruff, mypy, Biome and tsc, without changing a file
 	@$(VENV)/bin/python -m ruff check --quiet .
 	@$(VENV)/bin/python -m ruff format --quiet --check .
 	@$(VENV)/bin/python -m mypy $(TYPED)
+	@$(NPM) run check --silent
 
-format: setup ## let ruff format the code and repair what it can
+format: setup ## let ruff and Biome format the code and repair what they can
 	@$(VENV)/bin/python -m ruff check --fix .
 	@$(VENV)/bin/python -m ruff format .
+	@$(NPM) run format --silent
 
 dist: setup ## build dist/: the sdist, and the wheel from it
 	@$(VENV)/bin/python -m build
@@ -56,11 +63,19 @@ clean: ## remove everything that make, the builds and the tools made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The sources of the page count here too: the build of the editable installation makes the page.
-$(VENV)/.installed: $(BUILD_INPUTS) $(PAGE_SOURCES)
+# The page is left to its own rule: a change to it needs no new installation.
+$(VENV)/.installed: $(BUILD_INPUTS)
 	$(call make_environment,$(VENV))
 	@echo "installing the checkout and its tools into $(VENV) (a minute, the first time)"
-	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[dev]'
+	@CROSSCHAT_SKIP_DASHBOARD=1 $(VENV)/bin/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(PAGE_TOOLS): dashboard/package-lock.json | $(VENV)/.installed
+	@$(NPM) ci --silent
+	@touch $@
+
+$(PAGE): $(PAGE_SOURCES) $(PAGE_TOOLS)
+	@$(NPM) run build --silent -- --logLevel warn
 	@touch $@
 
 $(DEMO)/.installed: $(BUILD_INPUTS) $(PAGE_SOURCES) $(PACKAGE_SOURCES)

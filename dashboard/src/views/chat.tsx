@@ -1,0 +1,298 @@
+// The chat: all messages to the channel as they come, with a way into each thread beside them.
+
+import type { ComponentChild, VNode } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Item } from "../protocol";
+import { dayKey, dayName } from "../store/clock";
+import { go, hrefOf, type Route } from "../store/route";
+import { matching, type Timeline } from "../store/timeline";
+import { useApp } from "../ui/context";
+import { onKeys } from "../ui/keyboard";
+import { Button, Empty } from "../ui/parts";
+import { Windowed, type WindowedHandle } from "../ui/windowed";
+import { Composer, focusComposer } from "./composer";
+import { copyLink, flag, MessageRow } from "./message";
+import { Thread } from "./thread";
+
+const TOGETHER_MS = 5 * 60_000;
+
+export function Chat({ route }: { route: Route }): VNode {
+  const app = useApp();
+  const sender = route.query.get("from") ?? "";
+  const badge = route.query.get("badge") ?? "";
+  const thread = route.query.get("thread") ?? null;
+  const filtered = sender !== "" || badge !== "";
+  const timeline = useMemo(() => {
+    if (!filtered) return app.channel;
+    const made = app.follow(matching({ ...(sender && { sender }), ...(badge && { badge }) }));
+    void made.load();
+    return made;
+  }, [sender, badge]);
+  useEffect(
+    () => () => {
+      if (timeline !== app.channel) app.unfollow(timeline);
+    },
+    [timeline],
+  );
+  const query = { from: sender, badge };
+
+  return (
+    <div class={`chat ${thread === null ? "" : "with-thread"}`}>
+      <section class="chat-main" aria-label="Chat">
+        <header class="bar">
+          <h1>Chat</h1>
+          <Filters sender={sender} badge={badge} />
+        </header>
+        <Stream
+          key={`${sender} ${badge}`}
+          timeline={timeline}
+          target={thread === null ? route.what : null}
+          filtered={filtered}
+          marks={!filtered}
+        />
+        <Composer thread={null} onSent={() => app.channel.later.value && void app.channel.load()} />
+      </section>
+      {thread !== null && (
+        <Thread key={thread} root={thread} target={route.what} onClose={() => go(hrefOf("chat", null, query))} />
+      )}
+    </div>
+  );
+}
+
+const BADGE_CHOICES: [string, string][] = [
+  ["", "all messages"],
+  ["task", "tasks"],
+  ["task:open", "open tasks"],
+  ["task:in_progress", "tasks in progress"],
+  ["task:completed", "completed tasks"],
+  ["task:failed", "failed tasks"],
+  ["importance:high", "important"],
+  ["question:true", "open questions"],
+  ["question:answered", "answered questions"],
+  ["git-commit", "with commits"],
+  ["project", "with a project"],
+];
+
+function Filters({ sender, badge }: { sender: string; badge: string }): VNode {
+  const app = useApp();
+  const names = [...new Set([...app.agentNames.value, ...(sender ? [sender] : [])])].sort();
+  const choices = BADGE_CHOICES.some(([value]) => value === badge)
+    ? BADGE_CHOICES
+    : [...BADGE_CHOICES, [badge, badge] as [string, string]];
+  const set = (query: { from: string; badge: string }): void => go(hrefOf("chat", null, query));
+  return (
+    <div class="filters" role="group" aria-label="Filter">
+      <select aria-label="From" value={sender} onChange={(event) => set({ from: event.currentTarget.value, badge })}>
+        <option value="">everybody</option>
+        <option value="user">you</option>
+        {names.map((name) => (
+          <option value={name}>{name}</option>
+        ))}
+      </select>
+      <select
+        aria-label="What"
+        value={badge}
+        onChange={(event) => set({ from: sender, badge: event.currentTarget.value })}
+      >
+        {choices.map(([value, label]) => (
+          <option value={value}>{label}</option>
+        ))}
+      </select>
+      {(sender !== "" || badge !== "") && (
+        <Button kind="ghost" small icon="close" onClick={() => set({ from: "", badge: "" })}>
+          Show all
+        </Button>
+      )}
+      <Button
+        kind="ghost"
+        small
+        icon="trash"
+        onClick={() => void app.clearChannel()}
+        title="Earlier messages leave the chat; nothing is deleted"
+      >
+        Clear
+      </Button>
+    </div>
+  );
+}
+
+interface StreamProps {
+  timeline: Timeline;
+  /** A message to show and to mark. */
+  target: string | null;
+  filtered: boolean;
+  /** Whether what is seen here counts as read. */
+  marks: boolean;
+}
+
+function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
+  const app = useApp();
+  const handle = useRef<WindowedHandle | null>(null);
+  const [atEnd, setAtEnd] = useState(true);
+  const [active, setActive] = useState<string | null>(target);
+  const unreadFrom = useRef(app.readUpto.value).current; // where the person was when the chat was opened
+  const items = timeline.items.value;
+  const loading = timeline.loading.value;
+
+  useEffect(() => {
+    if (target === null) return;
+    setActive(target);
+    if (timeline.has(target)) handle.current?.show(target);
+    else void timeline.loadAround(target).then(() => handle.current?.show(target));
+  }, [target]);
+
+  const move = (step: number): void => {
+    const at = items.findIndex((item) => item.message === active);
+    const next = items[at < 0 ? items.length - 1 : Math.min(Math.max(at + step, 0), items.length - 1)];
+    if (next === undefined) return;
+    setActive(next.message);
+    handle.current?.show(next.message);
+    requestAnimationFrame(() =>
+      document
+        .querySelector<HTMLElement>(`[data-message="${next.message}"] a, [data-message="${next.message}"] button`)
+        ?.focus({ preventScroll: true }),
+    );
+  };
+  const current = items.find((item) => item.message === active);
+  onKeys({
+    j: () => move(1),
+    k: () => move(-1),
+    r: () => current && go(hrefOf("chat", current.message, { thread: current.thread ?? current.message })),
+    t: () => current && current.task === null && void flag(app, current),
+    l: () => current && void copyLink(current),
+    c: () => {
+      focusComposer.value = { thread: "", text: "" };
+    },
+    G: () => toEnd(),
+  });
+  const toEnd = (): void => {
+    if (timeline.later.value) void timeline.load().then(() => handle.current?.toEnd());
+    else handle.current?.toEnd();
+  };
+  const onView = (end: boolean, last: Item | undefined): void => {
+    setAtEnd(end);
+    if (marks && last !== undefined && document.hasFocus()) app.markRead(last.seq);
+  };
+  const newer =
+    items.filter((item) => item.seq > app.readUpto.value && item.source !== "user").length + timeline.unseen.value;
+
+  if (items.length === 0 && loading === null) {
+    return (
+      <div class="stream">
+        {timeline.problem.value !== null ? (
+          <Trouble timeline={timeline} />
+        ) : filtered ? (
+          <NothingFound />
+        ) : (
+          <NoMessages />
+        )}
+      </div>
+    );
+  }
+  return (
+    <div class="stream">
+      <Windowed
+        rows={items}
+        keyOf={keyOf}
+        handle={handle}
+        label="Messages"
+        nearStart={() => void timeline.loadEarlier()}
+        nearEnd={() => void timeline.loadLater()}
+        onView={onView}
+        before={
+          <p class="edge">
+            {timeline.earlier.value
+              ? "Reading earlier messages…"
+              : loading === "first"
+                ? "Reading…"
+                : "This is where it begins."}
+          </p>
+        }
+        render={(item, index) => (
+          <Row item={item} before={items[index - 1]} unreadFrom={unreadFrom} active={item.message === active} />
+        )}
+      />
+      {(!atEnd || timeline.later.value) && (
+        <button type="button" class="to-end" onClick={toEnd}>
+          {newer > 0 ? `${newer} new` : "Newest"} ↓
+        </button>
+      )}
+    </div>
+  );
+}
+
+const keyOf = (item: Item): string => item.message;
+
+function Row({
+  item,
+  before,
+  unreadFrom,
+  active,
+}: {
+  item: Item;
+  before: Item | undefined;
+  unreadFrom: number;
+  active: boolean;
+}): VNode {
+  const newDay = before === undefined || dayKey(before.ts) !== dayKey(item.ts);
+  const firstUnread =
+    item.seq > unreadFrom &&
+    (before === undefined || before.seq <= unreadFrom) &&
+    unreadFrom > 0 &&
+    before !== undefined;
+  const head = newDay || firstUnread || before === undefined || !together(before, item);
+  const marks: ComponentChild[] = [];
+  if (newDay) marks.push(<Divider text={dayName(item.ts)} />);
+  if (firstUnread) marks.push(<Divider text="New" fresh />);
+  return (
+    <>
+      {marks}
+      <MessageRow item={item} head={head} active={active} />
+    </>
+  );
+}
+
+export function together(before: Item, item: Item): boolean {
+  return (
+    before.from_id === item.from_id &&
+    before.private === item.private &&
+    before.quiet === item.quiet &&
+    Date.parse(item.ts) - Date.parse(before.ts) < TOGETHER_MS
+  );
+}
+
+export function Divider({ text, fresh = false }: { text: string; fresh?: boolean }): VNode {
+  return (
+    <div class={`divider ${fresh ? "fresh" : ""}`} role="separator" aria-label={text}>
+      <span>{text}</span>
+    </div>
+  );
+}
+
+function NoMessages(): VNode {
+  return (
+    <Empty icon="chat" title="Nobody has written yet">
+      <p>
+        What agents say to each other appears here, and so does what you write. Open two sessions of Claude Code and
+        type <code>/crosschat</code> in each, or write the first message below.
+      </p>
+    </Empty>
+  );
+}
+
+function NothingFound(): VNode {
+  return (
+    <Empty icon="search" title="No message fits this filter">
+      <p>Choose another agent or another badge above, or show all messages.</p>
+    </Empty>
+  );
+}
+
+function Trouble({ timeline }: { timeline: Timeline }): VNode {
+  return (
+    <Empty icon="warn" title="The messages could not be read">
+      <p>{timeline.problem.value}</p>
+      <Button onClick={() => void timeline.load()}>Try again</Button>
+    </Empty>
+  );
+}

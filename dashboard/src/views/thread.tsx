@@ -1,0 +1,73 @@
+// A thread beside the chat: its first message, the task it may be, all replies, and a place to answer.
+
+import type { VNode } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Item, PageFrame } from "../protocol";
+import { threadOf } from "../store/timeline";
+import { useApp } from "../ui/context";
+import { IconButton } from "../ui/parts";
+import { Windowed, type WindowedHandle } from "../ui/windowed";
+import { together } from "./chat";
+import { Composer, focusComposer } from "./composer";
+import { MessageRow } from "./message";
+import { TaskCard } from "./tasks";
+
+export function Thread({ root, target, onClose }: { root: string; target: string | null; onClose: () => void }): VNode {
+  const app = useApp();
+  const handle = useRef<WindowedHandle | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const timeline = useMemo(() => app.follow(threadOf(root)), [root]);
+  useEffect(() => {
+    void timeline.load().then(() => setProblem(timeline.problem.value));
+    void app.link
+      .ask<PageFrame>({ type: "read", message: root })
+      .then((page) => page.items[0]?.task && app.tasks.take(page.items[0]))
+      .catch(() => undefined);
+    return () => app.unfollow(timeline);
+  }, [timeline]);
+  useEffect(() => {
+    focusComposer.value = { thread: root, text: "" };
+  }, [root]);
+  useEffect(() => {
+    if (target !== null && target !== root && timeline.has(target)) handle.current?.show(target);
+  }, [target, timeline.items.value.length]);
+  const items = timeline.items.value;
+  const first = items[0]?.message === root ? items[0] : undefined;
+  const task = app.tasks.byId.value.get(root);
+  return (
+    <aside class="thread" aria-label="Thread">
+      <header class="bar">
+        <h2>Thread</h2>
+        <IconButton icon="close" label="Close the thread" onClick={onClose} />
+      </header>
+      {problem !== null && <p class="alarm">{problem}</p>}
+      <Windowed
+        rows={items}
+        keyOf={(item: Item) => item.message}
+        handle={handle}
+        label="Replies"
+        nearStart={() => void timeline.loadEarlier()}
+        before={task !== undefined && <TaskCard task={task} inThread />}
+        render={(item, index) => {
+          const before = items[index - 1];
+          return (
+            <>
+              <MessageRow
+                item={item}
+                inThread
+                active={item.message === target}
+                head={before === undefined || before === first || !together(before, item)}
+              />
+              {item === first && (
+                <p class="replies-count">
+                  {items.length === 1 ? "No reply yet" : items.length === 2 ? "1 reply" : `${items.length - 1} replies`}
+                </p>
+              )}
+            </>
+          );
+        }}
+      />
+      <Composer thread={root} onSent={() => handle.current?.toEnd()} />
+    </aside>
+  );
+}

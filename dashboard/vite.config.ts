@@ -1,0 +1,17 @@
+// How the page is built, served while it is worked on, and tested.
+import { readFileSync } from "node:fs";
+import { defineConfig } from "vitest/config";
+
+const version = /^version = "([^"]+)"/m.exec(readFileSync(new URL("../pyproject.toml", import.meta.url), "utf8"))?.[1];
+if (version === undefined) throw new Error("pyproject.toml names no version");
+
+export default defineConfig({
+  define: { __VERSION__: JSON.stringify(version) },
+  build: {
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0, // the policy of the page allows no data: addresses
+    reportCompressedSize: true,
+  },
+  test: { environment: "happy-dom", include: ["test/**/*.test.{ts,tsx}"], restoreMocks: true },
+});

@@ -1,0 +1,37 @@
+"""One Chromium for all tests of this directory, and a hub of its own for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser.rig import Desk, browser_program
+from tests.live.rig import HubProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = browser_program()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def desk(place: Path, chromium: Browser) -> Iterator[Desk]:
+    """A hub that nobody else uses, and the browser at its page."""
+    with HubProcess(place / "home", "--stay") as hub:
+        made = Desk(hub.started(), chromium)
+        yield made
+        made.close()
