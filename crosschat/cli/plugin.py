@@ -103,6 +103,8 @@ def _values(program: Program, version: str) -> dict[str, object]:
         "ARGUMENTS": program.arguments,
         "ENVIRONMENT": program.environment,
         "SOCKET": str(program.home.control_socket),
+        "WATCH": str(program.home.watch),
+        "ASK": str(program.home.ask),
     }
 
 

@@ -171,13 +171,14 @@ def hooks(plugin: Path) -> dict[str, list[dict[str, Any]]]:
 
 def test_exactly_our_ten_tools_are_allowed(run: Run, plugin: Path) -> None:
     run("install")
-    (group,) = hooks(plugin)["PreToolUse"]
+    group, *asking = hooks(plugin)["PreToolUse"]
     names = [TOOL_PREFIX + tool.name for tool in TOOLS]
     assert len(names) == 10
     assert all(re.search(group["matcher"], name) for name in names)
     for name in names:
         for other in (f"{name}x", f"x{name}", name[:-1], f"{name}\nBash", name.replace("_hub__", "_hubs__"), "Bash"):
             assert not re.search(group["matcher"].replace("$", r"\Z"), other)
+    assert not any(re.search(one["matcher"], name) for one in asking for name in names)
     (hook,) = group["hooks"]
     printed = subprocess.run(["/bin/sh", "-c", hook["command"]], capture_output=True, check=True, timeout=60).stdout
     assert json.loads(printed)["hookSpecificOutput"] == {
@@ -189,7 +190,8 @@ def test_exactly_our_ten_tools_are_allowed(run: Run, plugin: Path) -> None:
 
 def test_the_session_hooks_run_one_script_without_a_shell_before_it(run: Run, plugin: Path) -> None:
     run("install")
-    registered = {event: groups for event, groups in hooks(plugin).items() if event != "PreToolUse"}
+    about_tools = {"PreToolUse", "PermissionRequest", "PostToolUse", "PostToolBatch"}
+    registered = {event: groups for event, groups in hooks(plugin).items() if event not in about_tools}
     expected = {
         "SessionStart": "start", "UserPromptSubmit": "prompt", "Stop": "stop", "SessionEnd": "end",
         "Notification": "notification",
@@ -200,6 +202,29 @@ def test_the_session_hooks_run_one_script_without_a_shell_before_it(run: Run, pl
         assert hook["command"] == "${CLAUDE_PLUGIN_ROOT}/hooks/session.sh"
         assert hook["args"] == [word]
         assert hook["timeout"] == 5
+
+
+def test_permission_is_asked_for_by_scripts_without_a_shell_before_them(run: Run, plugin: Path) -> None:
+    run("install")
+    found = {
+        (event, group.get("matcher", ""), hook["command"].rpartition("/")[2], *hook["args"]): hook
+        for event, groups in hooks(plugin).items()
+        for group in groups
+        for hook in group["hooks"]
+        if not hook["command"].startswith("printf") and "session.sh" not in hook["command"]
+    }
+    assert found.keys() == {
+        ("PermissionRequest", "", "permission.sh", "request"),
+        ("PreToolUse", "^Bash$", "ask.sh", "shell"),
+        ("PreToolUse", "^(?:WebFetch|WebSearch)$", "ask.sh", "web"),
+        ("PreToolUse", "^(?:Edit|MultiEdit|Write|NotebookEdit)$", "ask.sh", "files"),
+        ("PreToolUse", "^mcp__(?!plugin_crosschat_hub__)", "ask.sh", "mcp"),
+        ("PostToolUse", "", "ran.sh", "PostToolUse"),
+        ("PostToolBatch", "", "ran.sh", "PostToolBatch"),
+    }
+    for (event, *_), hook in found.items():
+        assert hook.get("async", False) is event.startswith("PostTool")
+        assert hook["timeout"] == (10 if event.startswith("PostTool") else 3600)
 
 
 def session_hook(plugin: Path) -> subprocess.CompletedProcess[str]:
