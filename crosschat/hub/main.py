@@ -14,7 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -27,17 +27,26 @@ from crosschat.hub.succession import Will, inherit
 from crosschat.hub.tree import Hub, Options
 from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles, exists
-from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, Quotas
+from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, SEGMENT_BYTES, Quotas
 from crosschat.paths import Home
+
+if TYPE_CHECKING:
+    from crosschat.journal.files import Files
 
 EXIT_REFUSED: Final = 1
 EXIT_DEFECT: Final = 70  # EX_SOFTWARE
 EXIT_JOURNAL: Final = 74  # EX_IOERR: the log can no longer keep its promise
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a hub as the command line says. Returns the exit status."""
+def main(
+    arguments: list[str] | None = None, *, files: Files | None = None, segment_bytes: int = SEGMENT_BYTES
+) -> int:
+    """Run a hub as the command line says. Returns the exit status.
+
+    `files` and `segment_bytes` are what it stands on; whoever proves it gives others than the real ones.
+    """
     asked = _parse(arguments)
+    files = files or RealFiles()
     home = Home(Path(asked.home), Path(asked.run_dir) if asked.run_dir else None)
     os.umask(0o077)
     will: Will | None = None
@@ -47,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             lock_fd = _take_lock(home) if asked.lock_fd is None else asked.lock_fd
         os.set_inheritable(lock_fd, False)
-        recovered = recover(home.root, RealFiles())
+        recovered = recover(home.root, files, segment_bytes=segment_bytes)
         log = _open_log(home.logs)
     except (DataDirectoryError, JournalBroken, OSError) as error:
         _report(asked.ready_fd, {"error": str(error)})
@@ -60,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         lease_grace_s=asked.lease_grace_s,
         quotas=_quotas(asked.quotas),
     )
-    status, hub = 0, Hub(options, log)
+    status, hub = 0, Hub(options, log, files)
     try:
         trio.run(_run, hub, recovered, asked.ready_fd)
     except* Displaced as displaced:
@@ -76,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.critical("defect", exc_info=defect)
         status = EXIT_DEFECT
     if status == 0 and lock.still_ours(lock_fd, home.hub_lock):  # else the index there is another hub's
-        save_index(recovered.log, recovered.state, home.root, RealFiles())
+        save_index(recovered.log, recovered.state, home.root, files)
     recovered.log.close()
     log.info("gone", status=status)
     hub.succession.hand_over(lock_fd)  # the last act: from here on the directory may be another hub's

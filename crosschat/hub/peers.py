@@ -26,7 +26,7 @@ from crosschat.hub.delivery import Delivery
 from crosschat.hub.log import Logger
 from crosschat.hub.pages import read_page
 from crosschat.hub.quota import Bucket
-from crosschat.hub.router import Fresh, Router, error_frame
+from crosschat.hub.router import Fresh, Router, error_frame, unavailable
 from crosschat.hub.succession import refuse_protocol
 from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.store import Gap
@@ -161,6 +161,8 @@ class _Peer:
         try:
             hello = await self._hello()
             welcome = await self._join(hello)
+            if self._door.stopping:  # since it connected; nothing may begin here any more
+                raise unavailable()
         except Refused as refused:
             await self._connection.send(encode(error_frame(None, refused)))
             return

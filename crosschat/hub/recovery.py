@@ -16,6 +16,7 @@ from crosschat.core.state import State
 from crosschat.journal import index
 from crosschat.journal.directory import open_directory
 from crosschat.journal.store import Log
+from crosschat.limits import SEGMENT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +36,11 @@ class Recovered:
     begin_epoch: bool
 
 
-def recover(home: Path, files: Files) -> Recovered:
+def recover(home: Path, files: Files, *, segment_bytes: int = SEGMENT_BYTES) -> Recovered:
     """Open the data directory and bring the state up to date. Blocks. Raises DataDirectoryError, JournalBroken."""
     notes = open_directory(home, files)
     found = index.load(files, home)
-    log, recovery = Log.recover(home, files, found)
+    log, recovery = Log.recover(home, files, found, segment_bytes=segment_bytes)
     state = _restore(recovery.snapshot)
     restored = state.head
     for record in log.replay(after=restored):

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from crosschat.core.state import State
     from crosschat.hub.log import Logger
     from crosschat.hub.recovery import Recovered
+    from crosschat.journal.files import Files
 
 
 @attrs.frozen(kw_only=True)
@@ -80,10 +81,10 @@ class Options:
 class Hub:
     """The pieces of a running hub, and what can be asked of it from outside the doors."""
 
-    def __init__(self, options: Options, log: Logger) -> None:
+    def __init__(self, options: Options, log: Logger, files: Files | None = None) -> None:
         self.options = options
         self.log = log
-        self.files = RealFiles()
+        self.files = files or RealFiles()
         self.note = NoteFile(self.files, options.home.dashboard_lock)
         self.started_ms = time.time_ns() // 1_000_000
         self.version = version.installed()

@@ -1,0 +1,41 @@
+"""What one round of a part of the proof found, and what a part is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from tests.prove.zygote import Zygote
+
+
+@attrs.define
+class Outcome:
+    """`problems` are violations in words; `counts` what was looked at; `void`: it proves nothing, and says why."""
+
+    problems: list[str] = attrs.Factory(list)
+    counts: Counter[str] = attrs.Factory(Counter)
+    void: str | None = None
+    reconnects_s: list[float] = attrs.Factory(list)
+
+
+@attrs.frozen
+class Room:
+    """What a round is given: an empty directory with a short path, the process that forks hubs, and its seed."""
+
+    place: Path
+    zygote: Zygote
+    seed: int
+
+
+@attrs.frozen
+class Part:
+    """`weight`: its share of the time. `short`: rounds in the short form. `root`: it cannot run without."""
+
+    name: str
+    weight: float
+    run: Callable[[Room], Outcome]
+    short: int = 1
+    root: bool = False

@@ -1,0 +1,20 @@
+"""The parts of the proof, with their share of a long run and their rounds in the short form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from tests.prove.kill import Episode, Plan
+from tests.prove.outcome import Outcome, Part
+
+if TYPE_CHECKING:
+    from tests.prove.outcome import Room
+
+
+def kill(room: Room) -> Outcome:
+    return trio.run(Episode(room.zygote, room.place, Plan(seed=room.seed)).run)
+
+
+PARTS: Final = (Part("kill", 5, kill, short=2),)
