@@ -57,9 +57,11 @@ MARKED_SEQS: Final = 1024  # single receipts in one frame; a bridge never has mo
 
 @attrs.frozen
 class BeginEpoch:
-    """The log is new, or continues after an older copy of it was restored."""
+    """The log is new, or continues after an older copy of it was restored. `instead_of`: the epoch that ends; of many
+    who noticed only the first begins a new one."""
 
     epoch: str
+    instead_of: str | None = None
 
 
 @attrs.frozen
@@ -134,6 +136,8 @@ def handle(state: State, presence: Presence, who: Actor, frame: Operation, slot:
             return Effects(records, joined=joined)
         case Mark():
             return _mark(state, who, frame, slot)
+        case BeginEpoch() if frame.instead_of not in (None, state.epoch):
+            return Effects()
         case BeginEpoch():
             identifier = make_id("r", frame.epoch, slot.seq)
             return Effects((Epoch(seq=slot.seq, id=identifier, ts=slot.now_ms, by=SYSTEM, epoch=frame.epoch),))

@@ -220,7 +220,7 @@ class _Peer:
             raise Refused(Code.INVALID, f"at most {SHORT_TEXT_CHARS} characters", path="detail")
         if await self._was_restored(hello):
             self._door.log.warning("the log is older than what an agent has seen; a new epoch begins")
-            await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex()))
+            await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex(), instead_of=hello.epoch))
         self._door.refuse_if_full(
             next((agent.id for agent in state.agents.values() if agent.process == process.key), None)
         )

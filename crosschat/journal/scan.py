@@ -195,10 +195,16 @@ class Scan:
 
     def _salvage(self, line: bytes, position: int) -> None:
         spans = list(intact_spans(line))
-        self._report("bytes that are no record, beside one that is" if spans else "checksum missing or wrong")
+        reason = "bytes that are no record, beside one that is" if spans else "checksum missing or wrong"
+        # What only follows the last record may be the torn end of the log, and is then cut and no damage.
+        follows = bool(spans) and sum(end - start for start, end in spans) == spans[-1][1]
+        if not follows:
+            self._report(reason)
         for start, end in spans:
             record = line[start:end]
             self._close(record, self._place(record, position + start), position + end)
+        if follows:
+            self._report(reason)
 
     def _place(self, line: bytes, position: int) -> int | None:
         """Enter an intact line that is not the next one; None if it is ignored."""

@@ -82,3 +82,13 @@ def test_an_id_that_another_product_made_works_as_well() -> None:
     assert world.page(author) == [foreign]
     reply = world.send(author, "seen", foreign)
     assert world.page(author, thread=foreign) == [foreign, reply]
+
+
+def test_of_many_who_notice_a_restored_log_only_the_first_begins_an_epoch() -> None:
+    from crosschat.core.handle import BeginEpoch
+
+    world = World()
+    before = world.state.epoch
+    assert world.do(THE_SYSTEM, BeginEpoch("e2", instead_of=before)).records
+    assert not world.do(THE_SYSTEM, BeginEpoch("e3", instead_of=before)).records
+    assert world.state.epoch == "e2"

@@ -16,6 +16,7 @@ import mmap
 import os
 import signal
 import struct
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -96,6 +97,7 @@ class HookedFiles(RealFiles):
         self._durable = durable
         self._death = death
         self._counts: Counter[str] = Counter()
+        self._living = threading.Lock()
         self._open: dict[int, _Open] = {}
         self._directories: dict[int, Path] = {}
         self._unnamed: set[Path] = set()  # made, and their directory not synced since
@@ -114,6 +116,7 @@ class HookedFiles(RealFiles):
         return death is not None and death.point == point and self._counts[point] == death.nth - 1
 
     def _die(self) -> None:
+        self._living.acquire()  # for ever: no other thread writes, or says what is durable, from here on
         if self._death is not None and self._death.power:
             self._lose(Random(self._death.seed))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -172,8 +175,9 @@ class HookedFiles(RealFiles):
         if not one.path.name.endswith(".new") and self._dies_at("log: half a write"):
             one.size += super().write(fd, whole[: max(1, len(whole) * 2 // 3)])
             self._reach("log: half a write")
-        written = super().write(fd, whole)
-        one.size += written
+        with self._living:
+            written = super().write(fd, whole)
+            one.size += written
         begin = whole.rfind(MARK, 0, written)
         if begin >= 0:
             one.seq = int(whole[begin + len(MARK) : begin + len(MARK) + 20].partition(b",")[0] or 0)
@@ -213,8 +217,9 @@ class HookedFiles(RealFiles):
     def _synced(self, fd: int) -> None:
         one = self._open.get(fd)
         if one is not None and one.path.parent == self._log:
-            one.synced = one.size
-            self._durable.rise(one.seq)
+            with self._living:
+                one.synced = one.size
+                self._durable.rise(one.seq)
 
     def truncate(self, fd: int, size: int) -> None:
         self._reach("any call")

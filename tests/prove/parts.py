@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from tests.prove import crash
 from tests.prove.kill import Episode, Plan
 from tests.prove.outcome import Outcome, Part
 
@@ -17,4 +18,7 @@ def kill(room: Room) -> Outcome:
     return trio.run(Episode(room.zygote, room.place, Plan(seed=room.seed)).run)
 
 
-PARTS: Final = (Part("kill", 5, kill, short=2),)
+PARTS: Final = (
+    Part("kill", 5, kill, short=2),
+    Part("crash", 2, crash.run, short=10),
+)
