@@ -127,7 +127,8 @@ class Agent:
         self.epoch: str | None = None
         self.reading: Reading | None = None
         self.writing = 0  # how many requests may be unanswered
-        self.stalled_s = 0.0  # it reads nothing for so long
+        self.stalled_s = 0.0  # it reads nothing for so long, or until `wake`
+        self._awake = trio.Event()
         self.rejoins: list[float] = []
         self.names: list[str] = []
         self.refusals: dict[str, int] = {}
@@ -139,6 +140,10 @@ class Agent:
         """Close the connection without a word."""
         if self._socket is not None:
             self._socket._stream.socket.close()
+
+    def wake(self) -> None:
+        """Read again."""
+        self._awake.set()
 
     @property
     def connected(self) -> bool:
@@ -205,7 +210,8 @@ class Agent:
         assert reading is not None
         while True:
             if self.stalled_s:
-                await trio.sleep(self.stalled_s)
+                with trio.move_on_after(self.stalled_s):
+                    await self._awake.wait()
                 self.stalled_s = 0.0
             frame = await sock.receive()
             match frame["type"]:

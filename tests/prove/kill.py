@@ -1,35 +1,28 @@
 """The kill rig: a hub under load that is killed, stopped, restarted and cut off, again and again, then checked.
 
-One `episode` is one data directory: eight agents that write and read, eight that only read, late joiners, two real
-bridges, and a number of deaths of the hub: SIGKILL at a random moment, at a named point (`disk.POINTS`), or with what
-was not synced taken back as by a power cut; SIGSTOP; clean restarts with another version. The quotas of these private
+One `Episode` is one data directory: eight agents that write and read, eight that only read, late joiners, two real
+bridges, cut connections, stalled readers, and a hub that dies again and again (`lives`). The quotas of these private
 hubs are raised. In the end everything that is unanswered is answered, everybody reads up to the end, and the log and
 what everybody saw are compared. An episode with fewer than `RATE` acked messages a second proves nothing: it is void.
-
-The lock is held by the rig, too, all the time, so that no bridge starts a hub of its own beside it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import statistics
 import subprocess
 from collections import deque
-from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
-from crosschat import lock
-from tests.live.rig import START_S, eventually
+from tests.live.rig import eventually
 from tests.prove.agents import Agent
 from tests.prove.bridges import Bridge
-from tests.prove.disk import POINTS, Death, Durable
 from tests.prove.history import TEXTS, History, read_log
+from tests.prove.lives import Care, Lives
 from tests.prove.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -38,88 +31,25 @@ if TYPE_CHECKING:
     from tests.prove.zygote import Zygote
 
 RATE: Final = 200.0
+PACE: Final = 1.1  # a hub is not ended while the episode is slower than that many times the rate
 WRITERS: Final = 8
 READERS: Final = 8
 BRIDGES: Final = 2
 LATE: Final = 3
 SETTLE_S: Final = 40.0
-QUOTAS: Final = '{"agents": 128, "messages_per_s": 1e6, "messages_burst": 1000000}'
-RARE: Final = ("segment", "snapshot", "start", "projection")
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What happens in an episode. `restarts`: clean ones among the deaths."""
+    """What happens in an episode."""
 
-    seed: int
-    deaths: int = 20
+    care: Care
     writers: int = WRITERS
     readers: int = READERS
     bridges: int = BRIDGES
     late: int = LATE
     window: int = 8
-    segment_bytes: int = 192 * 1024
-    bug: str | None = None
     rate: float = RATE
-    quiet_s: tuple[float, float] = (0.1, 0.5)
-    """How long a hub lives before it is killed."""
-
-
-class Hub:
-    """One life of a hub process."""
-
-    def __init__(self, zygote: Zygote, plan: Plan, home: Path, lock_fd: int, death: Death | None, version: str) -> None:
-        self._zygote = zygote
-        self.death = death
-        reading, writing = os.pipe()
-        self._ready = trio.lowlevel.FdStream(reading)
-        with open(home.parent / "stderr", "ab") as errors:
-            what: dict[str, object] = {
-                "role": "hub",
-                "home": str(home),
-                "durable": str(home.parent / "durable"),
-                "death": attrs.asdict(death) if death else None,
-                "version": version,
-                "bug": plan.bug,
-                "segment_bytes": plan.segment_bytes,
-                "options": ["--quotas", QUOTAS],
-            }
-            self.pid = zygote.start(what, [writing, lock_fd, errors.fileno()])
-        os.close(writing)
-        self._pidfd = os.pidfd_open(self.pid)
-
-    async def serving(self) -> bool:
-        """Wait until it serves; False if it ended before."""
-        said = b""
-        with trio.fail_after(START_S):
-            while not said.endswith(b"\n"):
-                part = await self._ready.receive_some(4096)
-                if not part:
-                    return False
-                said += part
-        if b'"pid"' not in said:
-            raise AssertionError(f"the hub refused to start: {said.decode()}")
-        return True
-
-    def signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    async def gone(self, within_s: float) -> bool:
-        with trio.move_on_after(within_s):
-            await trio.lowlevel.wait_readable(self._pidfd)
-            return True
-        return False
-
-    async def end(self) -> int:
-        """Its status; killed if it is still there."""
-        if not await self.gone(0):
-            self.signal(signal.SIGKILL)
-            self.signal(signal.SIGCONT)
-        await self.gone(START_S)
-        os.close(self._pidfd)
-        await self._ready.aclose()
-        return self._zygote.wait(self.pid)
 
 
 class Episode:
@@ -127,28 +57,23 @@ class Episode:
 
     def __init__(self, zygote: Zygote, place: Path, plan: Plan) -> None:
         self.plan = plan
-        self.random = Random(plan.seed)
-        self.home = place / "h"
-        self.home.mkdir(mode=0o700)
-        self.durable = Durable(place / "durable")
+        self.random = Random(f"{plan.care.seed} trouble")
         self.history = History()
         self.outcome = Outcome()
+        self._place = place
         self.agents: list[Agent] = []
         self.bridges: list[Bridge] = []
         self._zygote = zygote
         self._recent: deque[str] = deque(maxlen=64)
-        held = lock.try_hold(self.home / "hub.lock")
-        assert held is not None
-        self._lock = held
-        self._lives = 0
         self._rate = 0.0
 
     async def run(self) -> Outcome:
         """Never raises because a promise was broken: that is in the outcome."""
+        self.lives = Lives(self._zygote, self._place, self.plan.care, self.outcome, self.history.report)
+        self.home, self.durable = self.lives.home, self.lives.durable
         try:
             async with trio.open_nursery() as nursery:
-                hub = self._start(None)
-                assert await hub.serving()
+                await self.lives.begin()
                 for number in range(self.plan.writers):
                     self._add(nursery, f"w{number}", self.plan.window)
                 for number in range(self.plan.readers):
@@ -162,9 +87,9 @@ class Episode:
                     nursery.start_soon(bridge.run)
                 began = trio.current_time()
                 nursery.start_soon(self._trouble, nursery)
-                await self._die_again_and_again(hub)
-                sent = self.history.counts["acked message"] + self.history.counts["acked reply"]
-                self._rate = sent / (trio.current_time() - began)
+                self.lives.enough = lambda: self._rate_since(began) > PACE * self.plan.rate
+                await self.lives.run()
+                self._rate = self._rate_since(began)
                 await self._finish()
                 nursery.cancel_scope.cancel()
         except* (trio.TooSlowError, AssertionError) as group:
@@ -177,7 +102,7 @@ class Episode:
                 agent.end()
             for bridge in self.bridges:
                 bridge.end()
-            os.close(self._lock)
+            await self.lives.close()
         self.outcome.problems = self.history.problems
         self.outcome.counts += self.history.counts
         if self._rate < self.plan.rate:
@@ -185,83 +110,17 @@ class Episode:
         self.outcome.reconnects_s = [took for agent in self.agents for took in agent.rejoins[1:]]
         return self.outcome
 
+    def _rate_since(self, began: float) -> float:
+        sent = self.history.counts["acked message"] + self.history.counts["acked reply"]
+        return sent / max(0.001, trio.current_time() - began)
+
     def _add(self, nursery: trio.Nursery, name: str, writing: int) -> None:
         path = self.home / "run" / "agents.sock"
-        seed = Random(f"{self.plan.seed} {name}")
+        seed = Random(f"{self.plan.care.seed} {name}")
         agent = Agent(name, path, self.history, self.durable, seed, self._recent)
         agent.writing = writing
         self.agents.append(agent)
         nursery.start_soon(agent.run)
-
-    def _start(self, death: Death | None) -> Hub:
-        self._lives += 1
-        version = ("0.1.0", "0.1.1")[self._lives % 2]
-        return Hub(self._zygote, self.plan, self.home, self._lock, death, version)
-
-    # --- deaths
-
-    async def _die_again_and_again(self, hub: Hub) -> None:
-        for left in reversed(range(self.plan.deaths)):
-            await self._die(hub)
-            death = self._choose() if left else None  # the last one is to stay
-            hub = self._start(death)
-            while not await hub.serving():  # it died while it started, as it was told to
-                await hub.end()
-                self._count_death(death)
-                death = None
-                hub = self._start(None)
-        await trio.sleep(0.3)
-        self._last = hub
-
-    def _choose(self) -> Death | None:
-        """The death of the next hub, if it is to be at a named point."""
-        random = self.random
-        if random.random() < 0.3:
-            return None
-        point = random.choice(POINTS)
-        most = 3000 if point == "any call" else 3 if point.startswith(RARE) else 25
-        return Death(point, random.randint(1, most), random.random() < 0.5, random.randrange(1 << 30))
-
-    def _count_death(self, death: Death | None) -> None:
-        self.outcome.counts["kills"] += 1
-        if death is not None:
-            self.outcome.counts[f"at {death.point}"] += 1
-            self.outcome.counts["simulated power cuts"] += death.power
-
-    async def _die(self, hub: Hub) -> None:
-        """Let it live for a while, and end it: as it was told to, by SIGKILL, or cleanly."""
-        random = self.random
-        death = hub.death
-        if await hub.gone(random.uniform(*self.plan.quiet_s) * (2 if death else 1)):
-            status = await hub.end()
-            if status == -signal.SIGKILL:
-                self._count_death(death)
-            else:
-                self.history.report(f"the hub left with status {status}")
-            return
-        clean = random.random() < 0.25 or (death is not None and death.point.startswith("snapshot"))
-        if clean:
-            hub.signal(signal.SIGTERM)
-            if not await hub.gone(20):
-                self.history.report("a clean stop took more than 20 s")
-            status = await hub.end()
-            if status == 0:
-                self.outcome.counts["restarts"] += 1
-            elif status == -signal.SIGKILL:
-                self._count_death(death)
-            else:
-                self.history.report(f"a clean stop ended with status {status}")
-            return
-        if random.random() < 0.2:
-            hub.signal(signal.SIGSTOP)
-            self.outcome.counts["stops"] += 1
-            await trio.sleep(random.uniform(0.02, 0.15))
-            if random.random() < 0.5:
-                hub.signal(signal.SIGCONT)
-                await trio.sleep(0.05)
-        hub.signal(signal.SIGKILL)
-        await hub.end()
-        self._count_death(None)
 
     # --- trouble besides
 
@@ -294,12 +153,7 @@ class Episode:
         readings = [agent.reading for agent in self.agents]
         await eventually(lambda: all(one is not None and one.told >= final for one in readings), SETTLE_S)
         await eventually(lambda: all(bridge.saw("the end") for bridge in self.bridges), SETTLE_S)
-        self._last.signal(signal.SIGTERM)
-        if not await self._last.gone(START_S):
-            self.history.report("the last stop took too long")
-        status = await self._last.end()
-        if status != 0:
-            self.history.report(f"the last hub ended with status {status}")
+        await self.lives.finish()
         log, damaged = read_log(self.home)
         if damaged and not self.outcome.counts["simulated power cuts"]:
             self.history.report(f"the log has {damaged} damaged lines")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import crash
+from tests.prove import behind, claims, crash, damage, image, retries
 from tests.prove.kill import Episode, Plan
+from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
 
 if TYPE_CHECKING:
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
 
 
 def kill(room: Room) -> Outcome:
-    return trio.run(Episode(room.zygote, room.place, Plan(seed=room.seed)).run)
+    return trio.run(Episode(room.zygote, room.place, Plan(care=Care(seed=room.seed))).run)
 
 
 PARTS: Final = (
     Part("kill", 5, kill, short=2),
     Part("crash", 2, crash.run, short=10),
+    Part("retries", 1, retries.run),
+    Part("claims", 1, claims.run),
+    Part("damage", 1, damage.run, short=10),
+    Part("behind", 0.5, behind.run),
+    Part("image", 1, image.run, root=True),
 )
