@@ -23,7 +23,7 @@ PACKAGE_SOURCES := $(call files,crosschat hooks bench)
 TYPED := $(wildcard crosschat tests bench hooks dashboard/*.py hatch_build.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test run lint format dist bench clean need-git
+.PHONY: help setup demo test run lint format dist bench prove clean need-git
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ dist: setup ## build dist/: the sdist, and the wheel from it
 
 bench: setup ## run the benchmarks
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+prove: setup ## prove the promises for MINUTES=n and add to docs/proof.json; PROVE=short: each part once, in two minutes
+	@$(VENV)/bin/python -m tests.prove $(if $(filter short,$(PROVE)),,--minutes $(or $(MINUTES),10)) $(ARGS)
 
 clean: ## remove everything that make, the builds and the tools made here
 	rm -rf $(VENV) $(DEMO) dist dashboard/dist dashboard/node_modules

@@ -32,10 +32,11 @@ def main() -> int:
     """The exit status: 0, or 1 after a violation."""
     asked = _parse()
     parts = [part for part in PARTS if not asked.part or part.name in asked.part]
-    not_run = [part.name for part in parts if part.root and os.geteuid() != 0]
-    for name in not_run:
-        print(f"not run: {name} needs root")
-    parts = [part for part in parts if part.name not in not_run]
+    obstacles = {part.name: part.obstacle() for part in parts}
+    not_run = [f"{name}: {why}" for name, why in obstacles.items() if why]
+    for line in not_run:
+        print(f"not run: {line}")
+    parts = [part for part in parts if not obstacles[part.name]]
     runner = _Runner(asked.seed, asked.commit or commit())
     began = time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -45,7 +46,7 @@ def main() -> int:
         else:
             for part in parts:
                 for _ in range(asked.rounds or part.short):
-                    runner.round(part, zygote)
+                    runner.round(part, zygote, short=not asked.rounds)
     run = runner.result(started, time.monotonic() - began, not_run)
     if asked.minutes:
         runs = results.add(asked.results, run)
@@ -87,11 +88,11 @@ class _Runner:
             self.round(part, zygote)
             spent[part.name] += time.monotonic() - began
 
-    def round(self, part: Part, zygote: Zygote) -> None:
+    def round(self, part: Part, zygote: Zygote, *, short: bool = False) -> None:
         seed, self._next = self._next, Random(self._next).getrandbits(32)
         place = Path(tempfile.mkdtemp(prefix="prove-", dir="/tmp"))
         began = time.monotonic()
-        found = part.run(Room(place, zygote, seed))
+        found = part.run(Room(place, zygote, seed, short))
         self._spent[part.name] += round((time.monotonic() - began) * 1000)
         if found.void:
             self._void += 1

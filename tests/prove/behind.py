@@ -23,19 +23,21 @@ if TYPE_CHECKING:
     from tests.prove.outcome import Room
 
 MESSAGES: Final = 10_000
+SHORT_MESSAGES: Final = 4000
 GROWTH_MIB: Final = 20.0
 SETTLE_S: Final = 120.0
 WRITERS: Final = 4
 
 
-def run(room: Room, *, messages: int = MESSAGES, bug: str | None = None) -> Outcome:
+def run(room: Room) -> Outcome:
     """One hub and one reader that many messages wait for."""
-    return trio.run(_run, room, messages, bug)
+    return trio.run(_run, room)
 
 
-async def _run(room: Room, messages: int, bug: str | None) -> Outcome:
+async def _run(room: Room) -> Outcome:
+    messages = SHORT_MESSAGES if room.short else MESSAGES
     outcome, history = Outcome(), History()
-    care = Care(seed=room.seed, deaths=2, bug=bug, segment_bytes=512 * 1024, quiet_s=(0.1, 0.2))
+    care = Care(seed=room.seed, deaths=2, bug=room.bug, segment_bytes=512 * 1024, quiet_s=(0.1, 0.2))
     lives = Lives(room.zygote, room.place, care, outcome, history.report)
     recent: deque[str] = deque(maxlen=64)
     path = lives.home / "run" / "agents.sock"

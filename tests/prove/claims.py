@@ -35,14 +35,14 @@ AT_ONCE: Final = 24  # races
 SETTLE_S: Final = 60.0
 
 
-def run(room: Room, *, deaths: int = 5, bug: str | None = None) -> Outcome:
+def run(room: Room) -> Outcome:
     """One hub that dies again and again while tasks are raced for."""
-    return trio.run(_run, room, deaths, bug)
+    return trio.run(_run, room)
 
 
-async def _run(room: Room, deaths: int, bug: str | None) -> Outcome:
+async def _run(room: Room) -> Outcome:
     outcome, history = Outcome(), History()
-    care = Care(seed=room.seed, deaths=deaths, bug=bug, quiet_s=(1.0, 3.0))
+    care = Care(seed=room.seed, deaths=2 if room.short else 5, bug=room.bug, quiet_s=(1.0, 3.0))
     lives = Lives(room.zygote, room.place, care, outcome, history.report)
     field = Field(room.seed, lives, history)
     try:

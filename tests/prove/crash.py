@@ -296,12 +296,12 @@ def _digest(directory: Directory) -> bytes:
     return found.digest()
 
 
-def run(room: Room, most: int = CHOICES) -> Outcome:
+def run(room: Room) -> Outcome:
     """One recorded run with its crash states."""
     random = Random(room.seed)
     trace = record(random)
     check = Check(trace)
-    count = states(random, most, check.look, trace)
+    count = states(random, CHOICES, check.look, trace)
     outcome = Outcome(check.problems)
     outcome.counts["crash states"] = count
     outcome.counts["crash traces"] = 1

@@ -23,19 +23,24 @@ class Outcome:
 
 @attrs.frozen
 class Room:
-    """What a round is given: an empty directory with a short path, the process that forks hubs, and its seed."""
+    """What a round is given: an empty directory with a short path, the process that forks hubs, and its seed.
+
+    `short`: it is one of the short form. `bug`: a seeded bug is switched on in it, which it is to find.
+    """
 
     place: Path
     zygote: Zygote
     seed: int
+    short: bool = False
+    bug: str | None = None
 
 
 @attrs.frozen
 class Part:
-    """`weight`: its share of the time. `short`: rounds in the short form. `root`: it cannot run without."""
+    """`weight`: its share of the time. `short`: rounds in the short form. `obstacle`: why it cannot run here."""
 
     name: str
     weight: float
     run: Callable[[Room], Outcome]
     short: int = 1
-    root: bool = False
+    obstacle: Callable[[], str | None] = lambda: None

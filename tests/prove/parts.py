@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 
 def kill(room: Room) -> Outcome:
-    return trio.run(Episode(room.zygote, room.place, Plan(care=Care(seed=room.seed))).run)
+    return trio.run(
+        Episode(
+            room.zygote, room.place, Plan(care=Care(seed=room.seed, bug=room.bug, deaths=10 if room.short else 20))
+        ).run
+    )
 
 
 PARTS: Final = (
-    Part("kill", 5, kill, short=2),
-    Part("crash", 2, crash.run, short=10),
+    Part("kill", 5, kill),
+    Part("crash", 2, crash.run, short=16),
     Part("retries", 1, retries.run),
     Part("claims", 1, claims.run),
-    Part("damage", 1, damage.run, short=10),
+    Part("damage", 1, damage.run, short=5),
     Part("behind", 0.5, behind.run),
-    Part("image", 1, image.run, root=True),
+    Part("image", 1, image.run, obstacle=image.obstacle),
 )

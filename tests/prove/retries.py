@@ -30,14 +30,14 @@ SETTLE_S: Final = 60.0
 Request = wire.Send | wire.FlagTask | wire.AddBadge
 
 
-def run(room: Room, *, deaths: int = 14, bug: str | None = None) -> Outcome:
+def run(room: Room) -> Outcome:
     """One hub that dies again and again while everything is asked several times."""
-    return trio.run(_run, room, deaths, bug)
+    return trio.run(_run, room)
 
 
-async def _run(room: Room, deaths: int, bug: str | None) -> Outcome:
+async def _run(room: Room) -> Outcome:
     outcome, history = Outcome(), History()
-    care = Care(seed=room.seed, deaths=deaths, bug=bug, clean=0.4)
+    care = Care(seed=room.seed, deaths=6 if room.short else 14, bug=room.bug, clean=0.4)
     lives = Lives(room.zygote, room.place, care, outcome, history.report)
     retriers: list[Retrier] = []
     try:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from crosschat import version as product_version
 from crosschat.bridge import main as bridge_main
 from crosschat.hub import main as hub_main
-from crosschat.hub import tree
 from crosschat.limits import SEGMENT_BYTES
 from tests.prove import bugs
 from tests.prove.disk import Death, Durable, HookedFiles
@@ -28,7 +28,7 @@ def be_hub(what: dict[str, object], descriptors: list[int]) -> int:
     home = Path(str(what["home"]))
     death = Death(**what["death"]) if isinstance(what.get("death"), dict) else None  # type: ignore[arg-type]
     if version := what.get("version"):
-        tree.installed_version = lambda: str(version)
+        product_version.installed = lambda: str(version)
     if bug := what.get("bug"):
         bugs.switch_on(str(bug))
     files = HookedFiles(home, Durable(Path(str(what["durable"]))), death)
