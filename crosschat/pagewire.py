@@ -21,7 +21,7 @@ without padding; signatures are with SHA-256, r and s raw, as WebCrypto makes th
 
 The page to the hub
     open       first frame, within 5 s: which page this is, and where its deliveries go on; answered by `opened`
-    send, read, search, peers, flag, badge, release, pause, clear   as in `wire`, by the person
+    send, read, search, peers, flag, badge, release, pause, clear, project, launch   as in `wire`, by the person
     reassign   a claimed or open task goes to `agent`; answered by `done`
     restore    takes the last `clear` back; answered by `done`
     decide     a signed decision on a permission request; answered by `done` once it is on its way to the session
@@ -29,8 +29,6 @@ The page to the hub
     pair       accept or refuse another browser that wants to be paired
     revoke     a paired browser is so no longer
     events     what happened: joins, leaves, starts, pairings, decisions; answered by `event_page`
-    project    add or remove a registered directory; answered by `done`
-    launch     start a session of Claude Code in a registered directory; answered by `launched`
 
 The hub to the page
     opened     who the page is, and from where deliveries begin
@@ -63,6 +61,7 @@ from crosschat.wire import (
     AddBadge,
     Batch,
     Bye,
+    ChangeProject,
     ClearChannel,
     Cleared,
     DamageView,
@@ -70,12 +69,15 @@ from crosschat.wire import (
     Error,
     FlagTask,
     KeyView,
+    Launch,
+    Launched,
     Need,
     Page,
     PauseAgent,
     PeerList,
     Peers,
     PeerView,
+    ProjectView,
     Read,
     ReleaseTask,
     RevokeKey,
@@ -131,18 +133,6 @@ class EventView:
     text: str
     agent: str | None = None
     name: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ProjectView:
-    """A registered directory. `agents` are the ids of the sessions that work in it or below it."""
-
-    id: str
-    path: str
-    name: str
-    exists: bool = True
-    automatic: bool = False  # registered because a session worked there
-    agents: tuple[str, ...] = ()
 
 
 # --- calls over HTTP ---------------------------------------------------------------------------------------------
@@ -272,26 +262,6 @@ class Events:
     limit: int = PAGE_ITEMS
 
 
-@attrs.frozen(kw_only=True)
-class ChangeProject:
-    """Add the directory `path`, or remove the project `project`."""
-
-    type: ClassVar = "project"
-    id: str
-    path: str | None = None
-    project: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Launch:
-    """`name` is what the session will be called; without it, it names itself after its directory."""
-
-    type: ClassVar = "launch"
-    id: str
-    project: str
-    name: str | None = None
-
-
 # --- from the hub ------------------------------------------------------------------------------------------------
 
 
@@ -371,15 +341,6 @@ class EventPage:
     id: str
     events: tuple[EventView, ...] = ()
     earlier: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Launched:
-    """`where` says where the session is to be found, for people."""
-
-    type: ClassVar = "launched"
-    id: str
-    where: str
 
 
 @attrs.frozen(kw_only=True)

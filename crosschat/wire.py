@@ -38,6 +38,10 @@ The control door (command line to hub)
     ask        the rules for which a session asks although its mode would not: lists them, adds or removes
                one; answered by `rules`
     sessions   which sessions of Claude Code are not connected; answered by `session_list`
+    projects   the registered directories; answered by `project_list`
+    project    add or remove one; answered by `done`
+    launch     start a session of Claude Code in a registered directory; answered by `launched`
+    configure  the command that starts sessions, or that notifies the person; answered by `configured`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -50,6 +54,7 @@ From the hub
     verdict    the person's decision: `output` is what the hook prints, if `digest` is over its own bytes
     no_opinion  nobody decides here, or not any more: the session's own dialog does
     rules      answers `ask`
+    project_list, launched, configured   answers, too
     cleared    earlier messages to everybody left the default reads
     activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
@@ -220,6 +225,18 @@ class UnjoinedView:
     remedy: str
     session: str | None = None
     status: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProjectView:
+    """A registered directory. `agents` are the ids of the sessions that work in it or below it."""
+
+    id: str
+    path: str
+    name: str
+    exists: bool = True
+    automatic: bool = False  # registered because a session worked there
+    agents: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -434,6 +451,12 @@ class NewCode:
 
 
 @attrs.frozen(kw_only=True)
+class Projects:
+    type: ClassVar = "projects"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
 class Keys:
     type: ClassVar = "keys"
     id: str
@@ -475,6 +498,40 @@ class ChangeRules:
     id: str
     change: Literal["list", "add", "remove"] = "list"
     rule: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ChangeProject:
+    """Add the directory `path`, or remove the project `project`."""
+
+    type: ClassVar = "project"
+    id: str
+    path: str | None = None
+    project: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """`name` is what the session will be called; without it, it names itself after its directory."""
+
+    type: ClassVar = "launch"
+    id: str
+    project: str
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Configure:
+    """The command with which sessions are started, or with which the person is notified: an argument list. `contents`:
+    a notification may say what is in a message. Changed, or tried out (`test`, for `notify`), only by a person
+    at a terminal."""
+
+    type: ClassVar = "configure"
+    id: str
+    about: Literal["launch", "notify"]
+    change: Literal["show", "set", "unset", "test"] = "show"
+    command: tuple[str, ...] = ()
+    contents: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -658,6 +715,36 @@ class Rules:
 
 
 @attrs.frozen(kw_only=True)
+class ProjectList:
+    """`launches` says how sessions are started here; None: no way is known."""
+
+    type: ClassVar = "project_list"
+    id: str
+    projects: tuple[ProjectView, ...] = ()
+    launches: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Launched:
+    """`where` says where the session is to be found, for people."""
+
+    type: ClassVar = "launched"
+    id: str
+    where: str
+
+
+@attrs.frozen(kw_only=True)
+class Configured:
+    """What is set now, nothing if `command` is empty. `problem` is what went wrong the last time it was run."""
+
+    type: ClassVar = "configured"
+    id: str
+    command: tuple[str, ...] = ()
+    contents: bool = False
+    problem: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Activity:
     """Of the agent it is sent to; `state` is None while its hooks have said nothing. `paused`: do not wake it."""
 
@@ -706,6 +793,8 @@ class HubStatus:
     damage: tuple[DamageView, ...] = ()
     notices: tuple[str, ...] = ()
     idle_stop_s: float | None = None
+    needs: dict[str, int] = attrs.Factory(dict)  # what needs the person, by kind
+    notify_problem: str | None = None  # why the last notification failed
     search_behind: int = 0  # records that a search does not see yet
     search_problem: str | None = None
     tree: tuple[str, ...] = ()
@@ -755,6 +844,10 @@ ControlFrame: TypeAlias = (
     | PauseAgent
     | Tail
     | SessionEvent
+    | Projects
+    | ChangeProject
+    | Launch
+    | Configure
     | Succeed
     | NewCode
     | Keys
@@ -768,11 +861,12 @@ ControlFrame: TypeAlias = (
 )
 HubFrame: TypeAlias = (
     Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief
-    | PermissionAsked | Verdict | NoOpinion | Rules | Activity | Cleared | Error | Bye
+    | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Activity | Cleared | Error
+    | Bye
 )  # fmt: skip
 Answer: TypeAlias = (
     Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | PermissionAsked
-    | Verdict | NoOpinion | Rules | Error
+    | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Error
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 import attrs
 
@@ -49,20 +49,14 @@ Asking = (
     | wire.Keys
     | wire.RevokeKey
     | wire.Sessions
+    | wire.Projects
+    | wire.ChangeProject
+    | wire.Launch
+    | wire.Configure
     | wire.Inspect
     | wire.Stop
 )
-Expected = TypeVar(
-    "Expected",
-    wire.Sent,
-    wire.Page,
-    wire.PeerList,
-    wire.Done,
-    wire.PairingCode,
-    wire.KeyList,
-    wire.SessionList,
-    wire.HubStatus,
-)
+Expected = TypeVar("Expected", bound=wire.Answer)
 
 
 class NotRunning(Failure):
@@ -131,9 +125,10 @@ class Control:
     def close(self) -> None:
         self._sock.close()
 
-    def ask(self, frame: Asking, expected: type[Expected]) -> Expected:
-        """The hub's answer within the deadline. Raises Failure for a refusal, for silence and for nonsense."""
-        give_up_at = time.monotonic() + self._deadline_s
+    def ask(self, frame: Asking, expected: type[Expected], *, within_s: float | None = None) -> Expected:
+        """The hub's answer within the deadline, or `within_s`. Raises Failure for a refusal, for silence and for
+        nonsense."""
+        give_up_at = time.monotonic() + (within_s or self._deadline_s)
         while True:
             try:
                 return self._ask_once(frame, expected, give_up_at)
@@ -270,10 +265,7 @@ class Control:
                 raise Failure(frame.message + later, FAILED)
             case wire.Bye():
                 raise _Gone(f"the hub is leaving ({frame.reason}): try again in a moment")
-            case (
-                wire.Sent() | wire.Page() | wire.PeerList() | wire.Done() | wire.PairingCode() | wire.KeyList()
-                | wire.HubStatus()
-            ) if frame.id == asked:  # fmt: skip
+            case _ if isinstance(frame, get_args(wire.Answer)) and frame.id == asked:
                 raise Failure(f"the hub answered with {frame.type!r}: try `crosschat restart`", FAILED)
             case _:
                 return

@@ -13,6 +13,8 @@ from crosschat.cli.failure import NO_HUB, Failure
 from crosschat.cli.options import configuration, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crosschat.paths import Configuration
 
 PEER_COLUMNS = ("name", "state", "activity", "silent", "unread", "tasks", "project", "directory")
@@ -91,11 +93,14 @@ def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
         ("log", f"{found.head} records, {found.queued} waiting{_sync(found)}"),
         ("memory", _size(found.rss_bytes)),
         ("open tasks", str(found.open_tasks)),
+        ("needs you", ", ".join(f"{count} {kind}" for kind, count in found.needs.items()) or "nothing"),
         ("agents", f"{sum(agent.connected for agent in found.agents)} connected, {len(found.agents)} known"),
     ]
     for label, value in rows:
         text.echo(text.styled(f"{label:<12}", bold=True), text.plain(value))
     _print_ignored(chosen)
+    for label, problem in _problems(found):
+        text.echo(text.styled(f"{label:<12}", fg="yellow"), text.plain(problem))
     for notice in found.notices:
         text.echo(text.styled("notice      ", fg="yellow"), text.plain(notice))
     for damage in found.damage:
@@ -115,6 +120,16 @@ def _browsers(found: wire.HubStatus) -> str:
     if not found.browsers:
         return "none is paired: `crosschat dashboard` pairs one"
     return f"{found.pages} open; paired: " + ", ".join(f"{key.label} ({key.paired_at})" for key in found.browsers)
+
+
+def _problems(found: wire.HubStatus) -> Iterator[tuple[str, str]]:
+    """What does not work, while the hub does."""
+    if found.search_problem is not None:
+        yield "search", f"is behind: {found.search_problem}"
+    elif found.search_behind:
+        yield "search", f"does not see the newest {found.search_behind} records yet"
+    if found.notify_problem is not None:
+        yield "notify", f"the last time it failed: {found.notify_problem}"
 
 
 def _sync(found: wire.HubStatus) -> str:

@@ -22,7 +22,9 @@ from crosschat.core.pairing import CODE_S
 from crosschat.errors import Code, Refused
 from crosschat.hub.delivery import follow
 from crosschat.hub.hooks import change_rules, take_hook
+from crosschat.hub.instances import Instances
 from crosschat.hub.log import Logger
+from crosschat.hub.notify import Notifier
 from crosschat.hub.pages import read_page
 from crosschat.hub.pairing import Pairing, refuse_all_but_a_person
 from crosschat.hub.permissions import PermissionDesk
@@ -35,7 +37,9 @@ from crosschat.model import THE_CLI
 from crosschat.processes import peer_credentials
 from crosschat.wire import (
     AskPermission,
+    ChangeProject,
     ChangeRules,
+    Configure,
     ControlFrame,
     Done,
     HubFrame,
@@ -43,10 +47,12 @@ from crosschat.wire import (
     Inspect,
     KeyList,
     Keys,
+    Launch,
     NewCode,
     PairingCode,
     PeerList,
     Peers,
+    Projects,
     Read,
     RevokeKey,
     Search,
@@ -86,6 +92,8 @@ class Desk:
     permissions: PermissionDesk
     survey: Survey
     log: Logger
+    instances: Instances = attrs.field(kw_only=True)
+    notifier: Notifier = attrs.field(kw_only=True)
     pairing: Pairing | None = None  # as long as there is no page
     connections: int = 0
 
@@ -188,6 +196,15 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
     match frame:
         case Read():
             return await read_page(router, THE_CLI, frame)
+        case Projects():
+            return await desk.instances.list(frame)
+        case ChangeProject():
+            return await desk.instances.change(frame)
+        case Launch():
+            return await desk.instances.launch(frame)
+        case Configure():
+            about = desk.instances if frame.about == "launch" else desk.notifier
+            return await about.configure(frame, pid)
         case Search():
             return await router.find(THE_CLI, frame)
         case Peers():

@@ -44,7 +44,20 @@ from crosschat.pagewire import (
     encode,
 )
 from crosschat.websocket import Closed
-from crosschat.wire import PROTOCOL, Bye, Cleared, Done, PeerList, Peers, Read, RevokeKey, Search, request_id
+from crosschat.wire import (
+    PROTOCOL,
+    Bye,
+    ChangeProject,
+    Cleared,
+    Done,
+    Launch,
+    PeerList,
+    Peers,
+    Read,
+    RevokeKey,
+    Search,
+    request_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -312,6 +325,10 @@ class _Screen:
                 return read_page(self._router, THE_USER, frame)
             case Search():
                 return self._router.find(THE_USER, frame)
+            case ChangeProject():
+                return self._screens.instances.change(frame)
+            case Launch():
+                return self._screens.instances.launch(frame)
             case Peers():
                 return self._peers(frame)
             case Events():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from crosschat import lock
+from crosschat.core.attention import Patience
 from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
 from crosschat.hub.log import Logger, open_log
@@ -27,7 +28,7 @@ from crosschat.hub.succession import Will, inherit
 from crosschat.hub.tree import Hub, Options
 from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles, exists
-from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, SEGMENT_BYTES, Quotas
+from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, SEGMENT_BYTES, SILENCE_S, STUCK_S, Quotas
 from crosschat.paths import Home
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def main(
         port=asked.port or (will.port if will else None),
         idle_stop_s=None if asked.stay else will.idle_stop_s if will else asked.idle_stop_s,
         lease_grace_s=asked.lease_grace_s,
+        patience=Patience(asked.unread_s, asked.stuck_s),
         quotas=_quotas(asked.quotas),
     )
     status, hub = 0, Hub(options, log, files)
@@ -116,6 +118,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle-stop-s", type=float, default=IDLE_STOP_S, help="stop when unused for so long")
     parser.add_argument("--stay", action="store_true", help="do not stop when unused")
     parser.add_argument("--lease-grace-s", type=float, default=LEASE_GRACE_S, help="how long a claimant may be away")
+    parser.add_argument("--unread-s", type=float, default=SILENCE_S, help="after so long an unread message is shown")
+    parser.add_argument("--stuck-s", type=float, default=STUCK_S, help="after so long a silent task is shown")
     parser.add_argument("--quotas", type=json.loads, default={}, help="JSON object; raised quotas of a private hub")
     return parser.parse_args(arguments)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from crosschat.core.pairing import Waiting
     from crosschat.hub.events import EventLog
+    from crosschat.hub.instances import Instances
     from crosschat.hub.log import Logger
     from crosschat.hub.pairing import Pairing
     from crosschat.hub.permissions import PermissionDesk
@@ -69,6 +70,7 @@ class Screens:
         desk: PermissionDesk,
         survey: Survey,
         events: EventLog,
+        instances: Instances,
         version: str,
         hub: Callable[[], Hub],
         log: Logger,
@@ -78,6 +80,7 @@ class Screens:
         self.desk = desk
         self.survey = survey
         self.events = events
+        self.instances = instances
         self.version = version
         self.hub = hub
         self.log = log

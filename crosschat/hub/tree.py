@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ import attrs
 import trio
 
 from crosschat import lock, processes, version
-from crosschat.core import views
+from crosschat.core import attention, views
+from crosschat.core.attention import Patience
 from crosschat.core.handle import BeginEpoch
 from crosschat.core.presence import Presence
 from crosschat.hub import tasktree
@@ -31,10 +33,14 @@ from crosschat.hub.control import Desk, serve_control
 from crosschat.hub.dashboard import serve_screen
 from crosschat.hub.events import EventLog
 from crosschat.hub.guard import origin_of
+from crosschat.hub.instances import Instances
+from crosschat.hub.launcher import Launcher
 from crosschat.hub.lock import HubNote, NoteFile
+from crosschat.hub.notify import Notifier
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.hub.permissions import PermissionDesk
+from crosschat.hub.projects import Projects
 from crosschat.hub.router import Router
 from crosschat.hub.screens import Screens
 from crosschat.hub.settings import Settings
@@ -75,6 +81,7 @@ class Options:
     port: int | None = None
     idle_stop_s: float | None = IDLE_STOP_S
     lease_grace_s: float = LEASE_GRACE_S
+    patience: Patience = attrs.Factory(Patience)
     quotas: Quotas = attrs.Factory(Quotas)
 
 
@@ -97,6 +104,8 @@ class Hub:
         self.page_problem: str | None = None
         self.events = EventLog(options.home.logs / "events.jsonl", _now_ms, log)
         self.screens: Screens | None = None
+        self.instances: Instances | None = None
+        self.notifier: Notifier | None = None
 
     @property
     def page(self) -> str | None:
@@ -228,12 +237,21 @@ class Hub:
         asking = AskList(home.ask, self.files, settings, self.log)
         permissions = PermissionDesk(router=router, audit=audit, watch=watch, asking=asking, log=self.log)
         inspect = partial(self.inspect, router, recovered, permissions)
-        desk = Desk(router, inspect, self.stop, self.succession, permissions, survey, self.log)
+        projects = Projects(self.files, home.root / "instances.json")
+        self.instances = instances = Instances(router, projects, Launcher(home), settings, self.log)
+        self.notifier = notifier = Notifier(router, settings, options.patience, lambda: self.page, self.log)
+        permissions.watch(notifier)
+        desk = Desk(
+            router, inspect, self.stop, self.succession, permissions, survey, self.log,
+            instances=instances, notifier=notifier,
+        )  # fmt: skip
         try:
             async with trio.open_nursery() as network:
                 self.network = network.cancel_scope
                 await network.start(supervisor.run)
                 await network.start(watch_signals, self.stop)
+                await network.start(instances.run, name="register directories")
+                await network.start(notifier.run, name="notify")
                 await network.start(
                     _listen, agents, contain(partial(serve_peer, doorway), self.log, "agent"), name="serve agents.sock"
                 )
@@ -254,6 +272,7 @@ class Hub:
                         desk=permissions,
                         survey=survey,
                         events=self.events,
+                        instances=instances,
                         version=self.version,
                         hub=partial(self.show, router, recovered, permissions),
                         log=self.log,
@@ -280,8 +299,10 @@ class Hub:
         """What is behind the browser door, and whom the pages hear from."""
         self.screens = screens
         screens.desk.watch(screens)
+        screens.instances.projects.changed = partial(screens.stir, "hub")
+        screens.instances.launched = self._launched
         router.attach(screens, screens)
-        router.presence.on_change = screens.survey.on_news = partial(screens.stir, "people")
+        router.presence.on_change = screens.survey.on_news = partial(screens.stir, "people", "hub")
         screens.pairing.told = screens
         self.events.listener = screens
         return Site(Facts(self.version, PROTOCOL), screens.pairing, partial(serve_screen, screens), self.log)
@@ -325,12 +346,21 @@ class Hub:
             head=router.state.head,
             open_tasks=_open_tasks(router.state),
             damage=_damage(recovered),
+            launches=self.instances.way if self.instances is not None else None,
+            projects=self.instances.views() if self.instances is not None else (),
             notices=(
                 *recovered.notices,
                 *permissions.problems(),
                 *([self.page_problem] if self.page_problem else ()),
             ),
         )
+
+    def _launched(self, project: str, where: str) -> None:
+        self.events.add("launched", f"a session was started in {project}, {where}")
+
+    def _needs(self, router: Router) -> dict[str, int]:
+        found = attention.needs(router.state, router.presence, _now_ms(), self.options.patience)
+        return dict(Counter(need.kind for need in found))
 
     def inspect(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Inspect) -> HubStatus:
         """What `crosschat status` shows."""
@@ -358,6 +388,8 @@ class Hub:
             damage=_damage(recovered),
             notices=(*recovered.notices, *permissions.problems()),
             idle_stop_s=self.options.idle_stop_s,
+            needs=self._needs(router),
+            notify_problem=self.notifier.problem if self.notifier is not None else None,
             search_behind=router.finder.behind if router.finder is not None else 0,
             search_problem=router.finder.trouble if router.finder is not None else "this Python has no module sqlite3",
             tree=tasktree.lines() if asked.tree else (),

@@ -26,7 +26,7 @@ from crosschat import wire
 from crosschat.paths import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WAIT_S: Final = 5.0
@@ -65,7 +65,13 @@ def short_directory() -> Iterator[Path]:
 class HubProcess:
     """`python -m crosschat.hub` on `root`. In use only inside its `with` block, which kills it."""
 
-    def __init__(self, root: Path, *options: str, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *options: str,
+        preexec: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = Home(root)
         read_end, write_end = os.pipe()
         self._ready = read_end
@@ -73,7 +79,7 @@ class HubProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "crosschat.hub", "--home", str(root), "--ready-fd", str(write_end), *options],
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

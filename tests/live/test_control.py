@@ -12,16 +12,22 @@ import trio
 import trio.testing
 
 from crosschat import wire
+from crosschat.core.attention import Patience
 from crosschat.errors import Code
 from crosschat.hub import control
 from crosschat.hub.asklist import AskList
 from crosschat.hub.audit import Audit
+from crosschat.hub.instances import Instances
+from crosschat.hub.launcher import Launcher
+from crosschat.hub.notify import Notifier
 from crosschat.hub.permissions import PermissionDesk
+from crosschat.hub.projects import Projects
 from crosschat.hub.settings import Settings
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.survey import Survey
 from crosschat.hub.watchfiles import WatchFiles
 from crosschat.journal.files import RealFiles
+from crosschat.paths import Home
 from crosschat.processes import PeerCredentials
 from tests.hub.rig import Middle, silent_log
 from tests.live.rig import HubProcess, short_directory
@@ -97,7 +103,12 @@ class Caller:
             asking=AskList(nowhere, files, Settings(files, nowhere), log),
             log=log,
         )
-        self.desk = control.Desk(router, _unasked, _never_stopped, succession, permissions, Survey(router), log)
+        settings = Settings(files, nowhere)
+        self.desk = control.Desk(
+            router, _unasked, _never_stopped, succession, permissions, Survey(router), log,
+            instances=Instances(router, Projects(files, nowhere), Launcher(Home(nowhere)), settings, log),
+            notifier=Notifier(router, settings, Patience(), lambda: None, log),
+        )  # fmt: skip
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
         self.stream = self.open()
