@@ -39,9 +39,7 @@ EXIT_DEFECT: Final = 70  # EX_SOFTWARE
 EXIT_JOURNAL: Final = 74  # EX_IOERR: the log can no longer keep its promise
 
 
-def main(
-    arguments: list[str] | None = None, *, files: Files | None = None, segment_bytes: int = SEGMENT_BYTES
-) -> int:
+def main(arguments: list[str] | None = None, *, files: Files | None = None, segment_bytes: int = SEGMENT_BYTES) -> int:
     """Run a hub as the command line says. Returns the exit status.
 
     `files` and `segment_bytes` are what it stands on; whoever proves it gives others than the real ones.

@@ -8,9 +8,14 @@ import structlog
 import trio
 
 from crosschat import lock, wire
+from crosschat.core.attention import Patience
 from crosschat.core.presence import Presence
 from crosschat.core.state import State
+from crosschat.hub.instances import Instances
+from crosschat.hub.launcher import Launcher
 from crosschat.hub.lock import NoteFile
+from crosschat.hub.notify import Notifier
+from crosschat.hub.projects import Projects
 from crosschat.hub.router import Router
 from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.feed import Feed
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crosschat.hub.log import Logger
+    from crosschat.hub.settings import Settings
+    from crosschat.paths import Home
 
 NOW_MS = 1_800_000_000_000
 
@@ -146,6 +153,13 @@ def supervise(router: Router, stop: Callable[[str], None], home: Path, idle_s: f
     assert held is not None
     note = NoteFile(RealFiles(), home / "dashboard.lock")
     return Supervisor(router, stop, silent_log(), home / "hub.lock", held, (), note, idle_s, 600.0)
+
+
+def verbs_of(router: Router, settings: Settings, home: Home) -> tuple[Instances, Notifier]:
+    """Projects and notifications of a door that is made without the hub's tree; their tasks do not run."""
+    projects = Projects(RealFiles(), home.root / "instances.json")
+    instances = Instances(router, projects, Launcher(home), settings, silent_log())
+    return instances, Notifier(router, settings, Patience(), lambda: None, silent_log())
 
 
 class FakeConnection:

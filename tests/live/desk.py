@@ -21,7 +21,7 @@ from crosschat.journal.audit import read_audit
 from crosschat.journal.files import RealFiles
 from crosschat.paths import Home
 from tests.hub.desk import Seen, output, payload
-from tests.hub.rig import NOW_MS, Middle, silent_log
+from tests.hub.rig import NOW_MS, Middle, silent_log, verbs_of
 from tests.live.rig import WAIT_S
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ class LiveDesk:
             log=log,
         )
         self.permissions.watch(self.seen)
+        instances, notifier = verbs_of(self.middle.router, self.settings, self.home)
         shared = control.Desk(
             self.middle.router, _no_status, _no_stop, Succession("1", Will(idle_stop_s=None, port=None)),
-            self.permissions, Survey(self.middle.router), log,
+            self.permissions, Survey(self.middle.router), log, instances=instances, notifier=notifier,
         )  # fmt: skip
         self._nursery = nursery
         self._scope = trio.CancelScope()

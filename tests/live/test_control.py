@@ -12,16 +12,11 @@ import trio
 import trio.testing
 
 from crosschat import wire
-from crosschat.core.attention import Patience
 from crosschat.errors import Code
 from crosschat.hub import control
 from crosschat.hub.asklist import AskList
 from crosschat.hub.audit import Audit
-from crosschat.hub.instances import Instances
-from crosschat.hub.launcher import Launcher
-from crosschat.hub.notify import Notifier
 from crosschat.hub.permissions import PermissionDesk
-from crosschat.hub.projects import Projects
 from crosschat.hub.settings import Settings
 from crosschat.hub.succession import Succession, Will
 from crosschat.hub.survey import Survey
@@ -29,7 +24,7 @@ from crosschat.hub.watchfiles import WatchFiles
 from crosschat.journal.files import RealFiles
 from crosschat.paths import Home
 from crosschat.processes import PeerCredentials
-from tests.hub.rig import Middle, silent_log
+from tests.hub.rig import Middle, silent_log, verbs_of
 from tests.live.rig import HubProcess, short_directory
 
 if TYPE_CHECKING:
@@ -104,10 +99,10 @@ class Caller:
             log=log,
         )
         settings = Settings(files, nowhere)
+        instances, notifier = verbs_of(router, settings, Home(nowhere))
         self.desk = control.Desk(
             router, _unasked, _never_stopped, succession, permissions, Survey(router), log,
-            instances=Instances(router, Projects(files, nowhere), Launcher(Home(nowhere)), settings, log),
-            notifier=Notifier(router, settings, Patience(), lambda: None, log),
+            instances=instances, notifier=notifier,
         )  # fmt: skip
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
