@@ -54,6 +54,7 @@ LOOP_GUARD_MESSAGES: Final = 40  # in a thread without the person or a task's ch
 LEASE_GRACE_S: Final = 600.0  # a claimant may be gone for so long before its task reopens
 SILENCE_S: Final = 600.0  # a message that nobody has read for so long is shown to the person
 STUCK_S: Final = 1800.0  # a claimed task whose claimant gives no sign for so long is, too
+ACTIVITY_KNOWN_S: Final = 1800.0  # after the last sign of life a session that worked does something unknown
 IDLE_STOP_S: Final = 300.0
 TOOL_DEADLINE_S: Final = 5.0  # a tool answers within this while the hub is away
 

@@ -68,6 +68,7 @@ from crosschat.wire import (
     Done,
     Error,
     FlagTask,
+    GuardView,
     KeyView,
     Launch,
     Launched,
@@ -356,6 +357,7 @@ class Hub:
     projects: tuple[ProjectView, ...] = ()
     damage: tuple[DamageView, ...] = ()
     notices: tuple[str, ...] = ()
+    guarded: tuple[GuardView, ...] = ()  # threads that the loop guard holds
 
 
 PageFrame: TypeAlias = (

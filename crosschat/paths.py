@@ -10,19 +10,17 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 import attrs
 
 from crosschat.errors import ConfigurationError
-from crosschat.model import NAME_PATTERN, RESERVED_NAMES
+from crosschat.model import NAME_PATTERN, RESERVED_NAMES, WakeMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SOCKET_PATH_BYTES: Final = 100  # sun_path has 104 bytes on macOS, 108 on Linux, and a zero at the end
-
-Wake = Literal["auto", "inbox", "hooks", "wait", "off"]
 
 
 @attrs.frozen
@@ -88,7 +86,7 @@ class Configuration:
     name: str | None = None
     cwd: Path | None = None
     dashboard_port: int | None = None
-    wake: Wake = "auto"
+    wake: WakeMode = "auto"
     ignored: tuple[str, ...] = ()
 
 
@@ -199,10 +197,10 @@ def _port(value: str | None) -> int | None:
     return int(value)
 
 
-def _wake(value: str) -> Wake:
-    if value not in get_args(Wake):
-        raise ConfigurationError(f"CROSSCHAT_WAKE is {value[:20]!r}: use one of {', '.join(get_args(Wake))}")
-    return cast("Wake", value)
+def _wake(value: str) -> WakeMode:
+    if value not in get_args(WakeMode):
+        raise ConfigurationError(f"CROSSCHAT_WAKE is {value[:20]!r}: use one of {', '.join(get_args(WakeMode))}")
+    return cast("WakeMode", value)
 
 
 def resource(name: str) -> Path | None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ CLAUDE: Final = "claude"
 
 @attrs.frozen
 class Process:
-    """`start`: clock ticks since boot on Linux, microseconds since the epoch on macOS; only ever compared."""
+    """`start`: clock ticks since boot on Linux, microseconds since the epoch on macOS."""
 
     pid: int
     start: int
@@ -246,6 +247,15 @@ def _from_psutil(pid: int) -> Process | None:
     with suppress(psutil.Error):
         exe = os.path.basename(found.exe()) or None
     return Process(pid=pid, start=start, parent=parent, name=name, exe=exe, has_terminal=terminal is not None)
+
+
+def age_ms(process: Process) -> float:
+    """How long ago the process began, in ms. Linux keeps starts in steps of 10 ms, so one figure is off by up to half
+    a step either way, and a mean of many is not."""
+    if sys.platform == "linux":
+        tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) * 1000 - (process.start + 0.5) * tick_ms
+    return time.time() * 1000 - process.start / 1000
 
 
 def boot_id() -> str:

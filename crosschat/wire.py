@@ -19,13 +19,17 @@ The agents' door (bridge to hub)
     badge      put a badge on a message; answered by `done`
     clear      earlier channel messages leave the default reads; answered by `done`
     mark       what was shown to the agent's model: everything up to `upto`, and the single `seqs`; not answered
+    waking     how the session is woken, and what it was told since the last such frame; not answered
+    ring       have a hook of the session that waits tell its model `text`; answered by `done`, or refused if none waits
 
 The control door (command line to hub)
     send, read, search, peers, clear as above, acting as the person's terminal
     release    free a task, or with `reopen` open a finished one; answered by `done`
     tail       deliveries of everything from now on, or after `after_seq`; answered by `batch` frames for ever
     pause      the agent is not woken any more, or with `paused` false again; answered by `done`
-    session    what a Claude Code session does, told by its hooks; answered by `brief`
+    session    what a Claude Code session does, told by its hooks; answered by `brief`. That may come late: a stop or
+               wait of a session that is `attended` is answered when there is something to tell
+    cost       what waking and telling each session cost so far; answered by `cost_list`
     succeed    a client asks to put its own version of the hub in this one's place; answered by `done` if it is newer
                and nobody else is about to. A `stop` on the same connection then passes the lock on, see
                `hub.succession`. Neither of the two may ever change: every version must understand them
@@ -49,14 +53,16 @@ From the hub
     welcome    answers `hello`: who the agent is, and from where deliveries begin
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
-    sent, page, peer_list, done, code, key_list, session_list, hub_status, brief   answers; `id` is the request's
+    sent, page, peer_list, done, code, key_list, session_list, hub_status, brief, cost_list   answers; `id` is the
+               request's
     asked      the request was taken up, and waits for the person; said again at least every 15 s while it waits
     verdict    the person's decision: `output` is what the hook prints, if `digest` is over its own bytes
     no_opinion  nobody decides here, or not any more: the session's own dialog does
     rules      answers `ask`
     project_list, launched, configured   answers, too
     cleared    earlier messages to everybody left the default reads
-    activity   what the session's hooks said last: whether its model works, waits for the person, or is idle
+    activity   what the session's hooks said last: whether its model works, waits for the person, or is idle, and
+               whether one of them waits for a `ring`
     error      a refused request; with no `id`, a frame that could not be read, or a connection that is refused
     bye        the hub is about to close the connection; dial again after `retry_after_ms`
 
@@ -183,6 +189,9 @@ class PeerView:
     activity: model.Activity | None = None
     mode: str | None = None
     paused: bool = False
+    wake: model.WakeMode | None = None  # as its CROSSCHAT_WAKE says
+    way: model.Way | None = None  # what wakes it now
+    budget_s: int | None = None  # its wake budget is used up for so many seconds more
     since: str | None = None
     cursor: int = 0
     offered: int = 0
@@ -395,6 +404,33 @@ class Mark:
 
 
 @attrs.frozen(kw_only=True)
+class Waking:
+    """`hooks`: hooks of the session may wait and ring. `announced`: what is unread up to there was announced to it.
+    `idle`: the client itself says that nothing goes on, whatever its hooks said last. `budget_s`: the wake budget is
+    used up for so long. The counts are those since the last such frame: `rings` of any kind that were taken, `replies`
+    of tools, and their bytes."""
+
+    type: ClassVar = "waking"
+    wake: model.WakeMode
+    way: model.Way
+    hooks: bool = False
+    announced: int = 0
+    idle: bool = False
+    budget_s: int | None = None
+    rings: int = 0
+    ring_bytes: int = 0
+    replies: int = 0
+    reply_bytes: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Ring:
+    type: ClassVar = "ring"
+    id: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
 class ReleaseTask:
     type: ClassVar = "release"
     id: str
@@ -424,14 +460,22 @@ class Tail:
 @attrs.frozen(kw_only=True)
 class SessionEvent:
     """Whose session it is the kernel says: the Claude Code process above the one that asks. `source` is what began or
-    ended it (startup, resume, clear, compact, …) or the kind of a notification; `mode` its permission mode."""
+    ended it (startup, resume, clear, compact, …) or the kind of a notification; `mode` its permission mode. `wait`
+    tells nothing. `attended`: the session is an interactive one, which does not wait for a hook in the background."""
 
     type: ClassVar = "session"
     id: str
-    event: Literal["start", "prompt", "stop", "notification", "end"]
+    event: Literal["start", "prompt", "stop", "wait", "notification", "end"]
+    attended: bool = False
     session: str | None = None
     source: str | None = None
     mode: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    type: ClassVar = "cost"
+    id: str
 
 
 @attrs.frozen(kw_only=True)
@@ -663,14 +707,16 @@ class KeyList:
 
 @attrs.frozen(kw_only=True)
 class Brief:
-    """What the model of a session should know now, in `text`. `known`: the session's agent is connected.
+    """What the model of a session should know now, in `text`. `known`: the session's agent is connected. `wake`: the
+    hook that waited wakes the session with it.
 
-    `text` stays the last field: a hook passes it on without parsing JSON.
+    `text` stays the last field: a hook passes it on without parsing the JSON before it.
     """
 
     type: ClassVar = "brief"
     id: str
     known: bool = False
+    wake: bool = False
     text: str | None = None
 
 
@@ -746,12 +792,17 @@ class Configured:
 
 @attrs.frozen(kw_only=True)
 class Activity:
-    """Of the agent it is sent to; `state` is None while its hooks have said nothing. `paused`: do not wake it."""
+    """Of the agent it is sent to; `state` is None while its hooks have said nothing. `paused`: do not wake it. `hook`:
+    one of its hooks waits for a `ring`. `turn_ended`: its model has read what its tools answered. `announced`: a hook
+    told it of what is unread up to there."""
 
     type: ClassVar = "activity"
     state: model.Activity | None = None
     mode: str | None = None
     paused: bool = False
+    hook: bool = False
+    turn_ended: bool = False
+    announced: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -770,6 +821,42 @@ class DamageView:
 
 
 @attrs.frozen(kw_only=True)
+class GuardView:
+    """A thread that wakes nobody any more: `replies` without the person or a change of its task."""
+
+    message: str
+    author: str
+    replies: int
+
+
+@attrs.frozen(kw_only=True)
+class CostView:
+    """What one session cost since `since`. `rings` of any kind reached it, `contexts` are texts that its hooks put
+    beside a prompt, `replies` those of its tools; each with the bytes the model reads. `hook_ms` is the time of
+    `hooks` runs that the session waited for, each from the start of its process to the hub's answer."""
+
+    id: str
+    name: str
+    connected: bool
+    since: str
+    rings: int = 0
+    ring_bytes: int = 0
+    contexts: int = 0
+    context_bytes: int = 0
+    replies: int = 0
+    reply_bytes: int = 0
+    hooks: int = 0
+    hook_ms: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class CostList:
+    type: ClassVar = "cost_list"
+    id: str
+    sessions: tuple[CostView, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class HubStatus:
     type: ClassVar = "hub_status"
     id: str
@@ -781,6 +868,7 @@ class HubStatus:
     epoch: str
     head: int
     agents: tuple[PeerView, ...] = ()
+    guarded: tuple[GuardView, ...] = ()  # the loop guard's, the newest first
     open_tasks: int = 0
     queued: int = 0  # operations waiting for the writer
     sync_p50_ms: float | None = None  # of the last syncs of the log
@@ -833,6 +921,8 @@ AgentFrame: TypeAlias = (
     | AddBadge
     | ClearChannel
     | Mark
+    | Waking
+    | Ring
 )
 ControlFrame: TypeAlias = (
     Send
@@ -848,6 +938,7 @@ ControlFrame: TypeAlias = (
     | ChangeProject
     | Launch
     | Configure
+    | Cost
     | Succeed
     | NewCode
     | Keys
@@ -860,13 +951,13 @@ ControlFrame: TypeAlias = (
     | Stop
 )
 HubFrame: TypeAlias = (
-    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief
+    Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | CostList
     | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Activity | Cleared | Error
     | Bye
 )  # fmt: skip
 Answer: TypeAlias = (
-    Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | PermissionAsked
-    | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Error
+    Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | CostList
+    | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Error
 )  # fmt: skip
 
 

@@ -12,9 +12,11 @@ import attrs
 import trio
 
 from crosschat import wire
+from crosschat.bridge.bells import TOLD, Bells
 from crosschat.bridge.client import Link
 from crosschat.bridge.evidence import commits_since
 from crosschat.bridge.inbox import CallId, Inbox
+from crosschat.bridge.report import Report
 from crosschat.bridge.requests import Request, Unconfirmed
 from crosschat.bridge.views import messages_reply, peer_view, task_view, to_text
 from crosschat.bridge.waiting import Call, Waiting
@@ -36,7 +38,15 @@ class Session:
     inbox: Inbox
     waiting: Waiting
     wake: Wake
+    bells: Bells
+    report: Report
     unconfirmed: Unconfirmed = attrs.field(factory=Unconfirmed)
+
+    def meet(self, client: str = "", version: str = "") -> None:
+        """The client has said what it is, or that it does not say."""
+        if not self.bells.met:
+            self.bells.meet(client, version)
+            self.report.post()
 
     def withdraw(self, call: CallId) -> None:
         """The client cancelled the call."""
@@ -135,6 +145,8 @@ async def wait_for_messages(session: Session, given: JsonObject, call: Call) -> 
         cooldown_s=cast("int", given.get("broadcastCooldownMs", 0)) / 1000,
     )
     if waited.items:
+        if session.link.activity.state == "idle":
+            session.report.count(rings=1)  # its turn was over: this result begins another
         return {"received": True, **messages_reply(waited.items, session.inbox)}
     away = waited.reason == "timeout" and not session.link.connected
     return _filled(
@@ -151,6 +163,7 @@ async def list_peers(session: Session, _: JsonObject, __: Call) -> JsonObject:
     peers = [peer_view(peer) for peer in answer.peers if peer.id != session.inbox.agent]
     return _filled(
         you=None if welcome is None else {"name": welcome.name, "id": welcome.agent},
+        told=TOLD[session.bells.way],
         dashboard=None if welcome is None else welcome.dashboard,
         peers=peers,
         count=len(peers),

@@ -140,9 +140,9 @@ class Link:
             raise Refused(Code.INTERNAL, f"The hub answered {frame.type} with {page.type}")
         return page
 
-    def post(self, mark: wire.Mark) -> None:
-        """Send without an answer, before any later request. While the hub is away the inbox remembers it instead."""
-        self._push(wire.encode(mark))
+    def post(self, frame: wire.Mark | wire.Waking) -> None:
+        """Send without an answer, before any later request. While the hub is away it is left to who said it."""
+        self._push(wire.encode(frame))
 
     def _push(self, entry: Pending | bytes) -> None:
         if self.connected and entry not in self._outbox:
@@ -308,6 +308,8 @@ class Link:
                     self.news()
                 case wire.Activity() as activity:
                     self.activity = activity
+                    if activity.turn_ended and (mark := self.inbox.confirm(turn_ended=True)) is not None:
+                        self.post(mark)
                     self.news()
                 case (wire.Bye() | wire.Error(id=None)) as frame:
                     self._ended_by(frame)

@@ -7,7 +7,8 @@ Invariants
     order      batches follow each other without a hole: `from_seq` is always the next expected number. A hole is
                reported, never skipped, and the connection resumes behind the last good number.
     shown      a result that left for the client is only *offered*. The next call proves that it was read and
-               confirms it; a call that the client cancelled is withdrawn, so its items come again.
+               confirms it, and so does the end of the turn, unless the call may have ended in the background: then
+               the end of the next one. A call that the client cancelled is withdrawn, so its items come again.
 
 A crash loses nothing: the hub has the items, and its own cursor moves only by confirmed marks.
 """
@@ -47,6 +48,7 @@ class Inbox:
         self._singles: deque[int] = deque(maxlen=SINGLES_KEPT)
         self._offers: dict[CallId, Confirm] = {}
         self._made_good: set[CallId] = set()  # the calls of them whose page made overflows good
+        self._late: set[CallId] = set()  # those of them that the end of this turn does not prove
         self._cancelled: deque[CallId] = deque(maxlen=OFFERS_KEPT)
 
     # --- deliveries
@@ -106,6 +108,7 @@ class Inbox:
             self._items.clear()
             self._offers.clear()
             self._made_good.clear()
+            self._late.clear()
             self._singles.clear()
             self.last_item = None
             self._chars = self.cursor = 0
@@ -129,23 +132,25 @@ class Inbox:
 
     # --- what was shown
 
-    def offer(self, call: CallId, count: int) -> None:
-        """The first `count` unread items are in the result of `call`. Only while `complete`."""
+    def offer(self, call: CallId, count: int, *, late: bool = False) -> None:
+        """The first `count` unread items are in the result of `call`. Only while `complete`. `late`: the call may have
+        been moved to the background, so that its result comes after this turn."""
         rest = self.unread[count:]
-        self._offer(call, Confirm(upto=rest[0].seq - 1 if rest else self.last_seq))
+        self._offer(call, Confirm(upto=rest[0].seq - 1 if rest else self.last_seq), late=late)
 
-    def offer_page(self, call: CallId, page: Page, *, dropped: int | None = None) -> None:
+    def offer_page(self, call: CallId, page: Page, *, dropped: int | None = None, late: bool = False) -> None:
         """The page is in the result of `call`. With `dropped`: it is one of unread items, asked for when that many
-        overflows had happened; if it leaves none unread, it makes them good."""
+        overflows had happened; if it leaves none unread, it makes them good. `late` as for `offer`."""
         if dropped is not None and page.unread == 0 and call not in self._cancelled:
             self._caught_up = max(self._caught_up, dropped)
             self._made_good.add(call)
         if page.confirm is not None:
-            self._offer(call, page.confirm)
+            self._offer(call, page.confirm, late=late)
 
-    def _offer(self, call: CallId, confirm: Confirm) -> None:
+    def _offer(self, call: CallId, confirm: Confirm, *, late: bool) -> None:
         if call not in self._cancelled:
             self._offers[call] = confirm
+            self._late.update([call] if late else [])
         if len(self._offers) > OFFERS_KEPT:
             self._retract(next(iter(self._offers)))  # not confirmed, so it comes again
 
@@ -156,17 +161,21 @@ class Inbox:
 
     def _retract(self, call: CallId) -> None:
         self._offers.pop(call, None)
+        self._late.discard(call)
         if call in self._made_good:  # what that page showed is not kept here: ask again
             self._made_good.remove(call)
             self._dropped += 1
 
-    def confirm(self) -> Mark | None:
-        """Another call came in, so the answers before it were read. The mark tells the hub."""
-        upto = max((offer.upto or 0 for offer in self._offers.values()), default=0)
+    def confirm(self, *, turn_ended: bool = False) -> Mark | None:
+        """Another call came in, or the turn ended, so the answers before that were read. The mark tells the hub."""
+        kept = {call: offer for call, offer in self._offers.items() if turn_ended and call in self._late}
+        proven = [offer for call, offer in self._offers.items() if call not in kept]
+        upto = max((offer.upto or 0 for offer in proven), default=0)
         cursor = max(self.cursor, upto)
-        seqs = {seq for offer in self._offers.values() for seq in offer.seqs if seq > cursor}
-        self._offers.clear()
-        self._made_good.clear()
+        seqs = {seq for offer in proven for seq in offer.seqs if seq > cursor}
+        self._offers = kept
+        self._made_good.intersection_update(kept)
+        self._late.clear()
         if upto <= self.cursor and not seqs:
             return None
         news, self.cursor = cursor > self.cursor, cursor

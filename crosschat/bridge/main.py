@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from crosschat import processes, version, websocket, wire
+from crosschat.bridge.bells import Bells, hook_bell
 from crosschat.bridge.calls import Session
 from crosschat.bridge.client import Link
 from crosschat.bridge.doorbell import find_doorbell
 from crosschat.bridge.inbox import Inbox
+from crosschat.bridge.interrupts import note_of, watch_for_idle
 from crosschat.bridge.launch import ensure_hub, start_template
 from crosschat.bridge.project import project_of
+from crosschat.bridge.report import Report
 from crosschat.bridge.views import fitting
 from crosschat.bridge.waiting import Waiting
 from crosschat.bridge.wake import Wake
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     from crosschat.bridge.handover import Launcher
     from crosschat.bridge.wake import SendRing
-    from crosschat.websocket import OpenSocket
+    from crosschat.model import WakeMode
 
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SESSION_VARIABLE: Final = "CLAUDE_CODE_SESSION_ID"
@@ -93,30 +96,34 @@ def open_session(configuration: Configuration, cwd: Path, launcher: Launcher | N
     link = Link(
         hello, inbox, dial=partial(websocket.dial, home.agents_socket, open_socket=open_socket), start_hub=start_hub
     )
-    return connect(link, _doorbell(configuration, open_socket))
+    doorbell = find_doorbell()
+    ring = None if doorbell is None else partial(doorbell.ring, open_socket=open_socket)
+    return connect(link, configuration.wake, ring)
 
 
-def connect(link: Link, send: SendRing | None) -> Session:
+def connect(link: Link, mode: WakeMode, inbox_bell: SendRing | None) -> Session:
     """A session on this link: what changes there is heard by whoever waits or rings."""
     inbox = link.inbox
     waiting = Waiting(link, inbox, fitting=partial(fitting, inbox=inbox))
+    bells = Bells(mode, inbox=inbox_bell, hook=hook_bell(link))
 
     def ready() -> bool:
-        return link.connected and not (link.activity.paused or waiting.pending)
+        return link.connected and bells.ready and not (link.activity.paused or waiting.pending)
 
-    wake = Wake(inbox, send=send, ready=ready)
+    report = Report(link, bells, budget_s=lambda: wake.budget_s())
+    send = bells.ring if bells.any else None
+    wake = Wake(inbox, send=send, ready=ready, before=report.ringing, after=report.rung)
 
     def news() -> None:
         waiting.notify()
+        wake.told(link.activity.announced)
+        if bells.hear(hook_waits=link.activity.hook):
+            wake.try_again()
         wake.activity = link.activity.state
+        report.post()
 
     link.news = news
-    return Session(link, inbox, waiting, wake)
-
-
-def _doorbell(configuration: Configuration, open_socket: OpenSocket) -> SendRing | None:
-    doorbell = find_doorbell() if configuration.wake in ("auto", "inbox") else None
-    return None if doorbell is None else partial(doorbell.ring, open_socket=open_socket)
+    return Session(link, inbox, waiting, wake, bells, report)
 
 
 async def run_bridge(
@@ -130,9 +137,8 @@ async def run_bridge(
         # All of it lives as long as the client: whichever task notices its end cancels the others.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            nursery.start_soon(
-                _end_with_claude, os.getpid() if launcher is None else launcher.pid, nursery.cancel_scope
-            )
+            pid = os.getpid() if launcher is None else launcher.pid
+            nursery.start_soon(_follow_claude, session, pid, nursery.cancel_scope)
             if launcher is not None:
                 nursery.start_soon(_end_with_launcher, launcher, nursery.cancel_scope)
             nursery.start_soon(session.link.run)
@@ -166,12 +172,22 @@ async def _end_with_launcher(launcher: Launcher, bridge: trio.CancelScope) -> No
     bridge.cancel()
 
 
-async def _end_with_claude(pid: int, bridge: trio.CancelScope) -> None:
+async def _follow_claude(session: Session, pid: int, bridge: trio.CancelScope) -> None:
     """A crash of Claude Code may leave our stdin open in a sibling: its process tells."""
     above = processes.ancestors(pid)[1:]
     claude = next((process for process in above if process.is_claude), None)
-    if claude is not None:
+    if claude is None:
+        if SESSION_VARIABLE in os.environ and processes.are_orphaned(above):
+            bridge.cancel()  # it was gone before we looked
+        return
+    async with trio.open_nursery() as nursery:  # the watch ends with the process it is about
+        nursery.start_soon(
+            watch_for_idle,
+            note_of(claude),
+            claude,
+            lambda: session.link.activity.state == "working",
+            partial(session.report.post, idle=True),
+        )
         await processes.wait_gone(claude)
-        bridge.cancel()
-    elif SESSION_VARIABLE in os.environ and processes.are_orphaned(above):
-        bridge.cancel()  # it was gone before we looked
+        nursery.cancel_scope.cancel()
+    bridge.cancel()

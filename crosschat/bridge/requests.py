@@ -39,6 +39,7 @@ Request: TypeAlias = (
     | wire.ResolveTask
     | wire.AddBadge
     | wire.ClearChannel
+    | wire.Ring
 )
 Result: TypeAlias = wire.Sent | wire.Page | wire.PeerList | wire.Done
 

@@ -24,12 +24,14 @@ Context = ServerRequestContext[dict[str, object], object]
 def mcp_server(session: Session, version: str) -> Server[dict[str, object]]:
     tools = [types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.schema)) for tool in TOOLS]
 
-    async def list_tools(_: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def list_tools(context: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        _introduce(session, context)
         return types.ListToolsResult(tools=tools)
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         if context.request_id is None:
             raise MCPError(types.INVALID_REQUEST, "tools/call is a request, not a notification")
+        _introduce(session, context)
         call = Call(context.request_id, context.session.report_progress)
         reply = await answer(session, params.name, params.arguments or {}, call)
         content = types.TextContent(type="text", text=reply.text)
@@ -44,6 +46,14 @@ def mcp_server(session: Session, version: str) -> Server[dict[str, object]]:
     )
     server.middleware.clear()  # no tracing: it would cost every message and export to nobody
     return server
+
+
+def _introduce(session: Session, context: Context) -> None:
+    client = context.session.client_params
+    if client is None:
+        session.meet()
+    else:
+        session.meet(client.client_info.name, client.client_info.version)
 
 
 async def serve_session(session: Session, version: str) -> None:

@@ -208,7 +208,9 @@ async def answer(session: Session, name: str, arguments: object, call: Call) -> 
     if session.link.notices:
         reply = {"notices": list(session.link.notices), **reply}
         session.link.notices.clear()
-    return Reply(to_text(reply))
+    text = to_text(reply)
+    session.report.count(replies=1, reply_bytes=len(text.encode(errors="replace")))
+    return Reply(text)
 
 
 def _sentence(refused: Refused) -> str:

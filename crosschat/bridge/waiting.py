@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crosschat.bridge.client import Link
 
 PROGRESS_INTERVAL_S: Final = 15.0
+FOREGROUND_S: Final = 10.0  # no client moves a call to the background before; Claude Code does after 120 s
 
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
@@ -89,13 +90,14 @@ class Waiting:
 
     async def _gather(self, turn: object, call: Call, give_up_at: float, cooldown_s: float) -> Waited:
         hold_until = math.inf
+        foreground_until = trio.current_time() + FOREGROUND_S
         while True:
             self._news = trio.Event() if self._news.is_set() else self._news
             news = self._news
             if turn is not self._turn or self._link.superseded:
                 return Waited(reason="superseded")
             if not self._inbox.complete:
-                if items := await self._ask(call, turn, give_up_at):
+                if items := await self._ask(call, turn, give_up_at, foreground_until):
                     return Waited(items)
                 if self._inbox.complete:
                     continue
@@ -104,14 +106,14 @@ class Waiting:
                 hold_until = min(hold_until, now + cooldown_s, give_up_at)
                 if now >= hold_until or any(map(self._inbox.is_direct, items)):
                     count = min(self._fitting(items), PAGE_ITEMS_MAX)
-                    self._inbox.offer(call.id, count)
+                    self._inbox.offer(call.id, count, late=now > foreground_until)
                     return Waited(items[:count])
             if trio.current_time() >= give_up_at:
                 return Waited(reason="timeout")
             with trio.move_on_at(min(hold_until, give_up_at)):
                 await news.wait()
 
-    async def _ask(self, call: Call, turn: object, give_up_at: float) -> Sequence[wire.Item]:
+    async def _ask(self, call: Call, turn: object, give_up_at: float, foreground_until: float) -> Sequence[wire.Item]:
         """Too much is unread to keep it here: the first page of it from the hub. Empty while the hub is away."""
         dropped = self._inbox.dropped
         read = wire.Read(id=self._link.new_id(), unread=True, limit=PAGE_ITEMS_MAX)
@@ -123,7 +125,7 @@ class Waiting:
             raise
         if turn is not self._turn:
             return ()
-        self._inbox.offer_page(call.id, page, dropped=dropped)
+        self._inbox.offer_page(call.id, page, dropped=dropped, late=trio.current_time() > foreground_until)
         return page.items
 
 

@@ -1,13 +1,15 @@
 """When to ring: the session is told that something waits, as seldom as will do.
 
 Rules
-    silent     what the hub marks quiet, `chitchat`, and badges that are evidence never ring. A `comment` rings only
-               while the session is not known to be working.
+    silent     what the hub marks quiet, `chitchat`, badges that are evidence, and the steps of a task (claimed, begun)
+               never ring; its result, and that it is open again, do. A `comment` rings only while the session is not
+               known to be working.
     once       one ring announces everything unread. While that stays unread there are reminders with growing pauses,
                then silence; what is new meanwhile waits for the reminder, unless it is meant for this agent by name,
                by the person, or about a task: then the pause is short, and doubles.
-    not now    no ring while a wait_for_messages is pending, which gets it, while the person has paused the waking, or
-               while the hub is away, for then nothing could be read. What is in a tool's result counts as read here.
+    not now    no ring while a wait_for_messages is pending, which gets it, while the person has paused the waking,
+               while there is no bell, or while the hub is away, for then nothing could be read. What is in a tool's
+               result counts as read here, and what a hook told the model of as announced.
     budget     so many rings an hour; task events and what has to do with the person are exempt. It limits the waking
                and never the delivery.
 
@@ -44,6 +46,7 @@ HOUR_S: Final = 3600.0
 FIRST_PAUSE_S: Final = 5.0  # after a ring that nobody took
 LONGEST_PAUSE_S: Final = 60.0
 TASK_EVENTS: Final = frozenset({"flag", "claim", "progress", "release", "resolve"})
+STEPS: Final = frozenset({"claim", "progress"})  # of a task, that its author need not act upon
 EVIDENCE: Final = "git-commit="  # how the content of such a badge begins
 WORKING: Final = "working"
 
@@ -110,6 +113,20 @@ class Schedule:
         if not plan.free:
             self._counted.append(now)
 
+    def told(self, upto: int, now: float) -> None:
+        """A hook told the model of what is unread up to there: that announces it, and is no ring."""
+        self._forget_read([item for item in self._inbox.unseen if not is_silent(item)], not self._inbox.complete)
+        news = {item.seq for item in self._inbox.unseen if item.seq <= upto and not is_silent(item)} - self._announced
+        if news:
+            self._announced |= news
+            self._rings += 1
+            self._last = now
+
+    def budget_s(self, now: float) -> int | None:
+        """For how long the budget is used up; None while it is not."""
+        at = self._budget_at(now)
+        return None if at <= now else math.ceil(min(at - now, HOUR_S))
+
     def _forget_read(self, waiting: Sequence[wire.Item], more: bool) -> None:
         log = (self._inbox.epoch, self._inbox.agent)
         kept = self._announced if log == self._log else frozenset()
@@ -147,7 +164,7 @@ class Schedule:
 def is_silent(item: wire.Item) -> bool:
     """It never rings."""
     evidence = item.kind == "badge" and item.content.startswith(EVIDENCE)
-    return item.quiet or item.importance == "chitchat" or evidence
+    return item.quiet or item.importance == "chitchat" or item.kind in STEPS or evidence
 
 
 def is_exempt(item: wire.Item) -> bool:
@@ -161,6 +178,7 @@ def local_time() -> str:
 
 class Wake:
     """The doorbell of one session. Without `send` it never rings. `ready`: whether a ring makes sense at all now.
+    `before` is called with the last seq that a ring announces, `after` with the ring, or None if nobody took it.
 
     `rings` and `bytes` count what went into the session's context, `unheard` the attempts that nobody took.
     """
@@ -173,9 +191,12 @@ class Wake:
         ready: Callable[[], bool],
         per_hour: int = WAKES_PER_HOUR,
         say_time: Callable[[], str] = local_time,
+        before: Callable[[int], None] = lambda upto: None,
+        after: Callable[[Ring | None], None] = lambda ring: None,
     ) -> None:
         self.rings = self.bytes = self.unheard = 0
         self._inbox, self._send, self._ready, self._say_time = inbox, send, ready, say_time
+        self._before, self._after = before, after
         self._schedule = Schedule(inbox, per_hour=per_hour)
         self._news = trio.Event()
         self._activity: str | None = None
@@ -191,6 +212,19 @@ class Wake:
     def activity(self, value: str | None) -> None:
         self._activity = value
         self.notify()
+
+    def told(self, upto: int) -> None:
+        """A hook told the model of what is unread up to there."""
+        self._schedule.told(upto, trio.current_time())
+
+    def try_again(self) -> None:
+        """There is a bell that was not there: what nobody took need not wait."""
+        self._pause_s, self._not_before = FIRST_PAUSE_S, -math.inf
+        self.notify()
+
+    def budget_s(self) -> int | None:
+        """For how long the wake budget is used up; None while it is not."""
+        return self._schedule.budget_s(trio.current_time())
 
     def notify(self) -> None:
         """Something was delivered or read, a wait began or ended, or the link changed."""
@@ -215,6 +249,7 @@ class Wake:
     async def _ring(self, plan: Plan, send: SendRing) -> None:
         to_me = bool(plan.items) and self._inbox.is_direct(plan.items[0])
         ring = compose(plan.items, plan.unread, self._say_time(), to_me=to_me)
+        self._before(self._inbox.last_seq)
         try:
             await send(ring)
         except Unheard as unheard:
@@ -222,8 +257,10 @@ class Wake:
             self._pause_s = REMINDERS_S[0] if unheard.refused else self._pause_s
             self._not_before = trio.current_time() + self._pause_s
             self._pause_s = min(2 * self._pause_s, max(LONGEST_PAUSE_S, self._pause_s))
+            self._after(None)
         else:
             self._pause_s, self._not_before = FIRST_PAUSE_S, -math.inf
             self._schedule.rung(plan, trio.current_time())
             self.rings += 1
             self.bytes += len(ring.content.encode())
+            self._after(ring)

@@ -37,6 +37,8 @@ EVENTS: Final = frozenset(
 )  # fmt: skip
 SERVER: Final = ("mcpServers", NAME)
 ADD_DEADLINE_S: Final = 60.0
+WAITS: Final[Json] = ["wait"]  # the arguments of a hook that does nothing but wait
+HOOK_S: Final = 5
 
 
 def settings_entries(settings: Path, hooks: Json, scripts: Path) -> tuple[Entry, ...]:
@@ -49,11 +51,21 @@ def settings_entries(settings: Path, hooks: Json, scripts: Path) -> tuple[Entry,
     for event, groups in hooks["hooks"].items():
         for group in groups:
             registered = [
-                _in_shell(hook, scripts) for hook in group["hooks"] if "CLAUDE_PLUGIN_ROOT" in hook["command"]
+                _in_shell(_at_once(hook), scripts)
+                for hook in group["hooks"]
+                if "CLAUDE_PLUGIN_ROOT" in hook["command"] and hook.get("args") != WAITS
             ]
             if event in EVENTS and registered:
                 entries.append(Entry(str(settings), ("hooks", event), None, {**group, "hooks": registered}))
     return tuple(entries)
+
+
+def _at_once(hook: dict[str, Json]) -> dict[str, Json]:
+    """A hook that may wait in the background, as one that does not: an older client might stand still with it."""
+    if not hook.get("asyncRewake"):
+        return hook
+    kept = {name: value for name, value in hook.items() if name not in ("async", "asyncRewake")}
+    return {**kept, "args": [*hook["args"], "now"], "timeout": HOOK_S}
 
 
 def _in_shell(hook: dict[str, Json], scripts: Path) -> dict[str, Json]:

@@ -28,7 +28,19 @@ from crosschat.model import (
     Source,
     iso,
 )
-from crosschat.wire import BadgeView, Done, Item, PeerView, RecipientView, Send, Sent, TaskView, to_json
+from crosschat.wire import (
+    BadgeView,
+    CostView,
+    Done,
+    GuardView,
+    Item,
+    PeerView,
+    RecipientView,
+    Send,
+    Sent,
+    TaskView,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from crosschat.core.ledger import Entry
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
 
 AWAY_NAMED: Final = 10  # the newest; the counts have all of them
 SHOWN_NAMED: Final = 100  # of what was shown beyond the cursor, the newest
+GUARDED_SHOWN: Final = 20
 DeliveryState = Literal["stored", "offered", "shown", "answered"]
 
 
@@ -77,12 +90,12 @@ def _message(state: State, record: Message) -> Item:
 
 
 def _is_held_back(state: State, record: Message, root: int) -> bool:
-    """The loop guard: agents that only answer each other wake nobody any more. What is asked of the person, or comes
-    from it, is exempt; delivery is never held back."""
+    """The loop guard: agents that only answer each other wake nobody any more, from the reply on that is one too many.
+    What is asked of the person, or comes from it, is exempt; delivery is never held back."""
     thread = state.threads.get(root)
-    if thread is None or record.source == "user" or USER in record.mentions:
+    if thread is None or record.source == "user" or USER in record.mentions or thread.run <= LOOP_GUARD_MESSAGES:
         return False
-    return thread.run > LOOP_GUARD_MESSAGES
+    return record.seq >= thread.seqs[len(thread.seqs) - thread.run + LOOP_GUARD_MESSAGES]
 
 
 def _about(state: State, record: About) -> Item:
@@ -224,13 +237,42 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         unread=count_unread(state, agent),
         unread_since=_time_of(state, oldest),
         claims=tuple(state.message_id(target) for target in sorted(held)),
-        activity=live.activity if live.connected else None,
+        activity=presence.activity_of(agent.id, now_ms) if live.connected else None,
         mode=live.mode,
         paused=agent.paused,
         since=iso(live.since_ms) if live.since_ms is not None else None,
         cursor=agent.cursor,
         offered=max(live.offered, agent.offered, agent.cursor),
         shown=tuple(sorted(agent.shown)[-SHOWN_NAMED:]),
+        wake=live.wake,
+        way=live.way if live.connected else None,
+        budget_s=-(-(live.budget_until_ms - now_ms) // 1000) if live.budget_until_ms > now_ms else None,
+    )
+
+
+def cost_views(state: State, presence: Presence) -> tuple[CostView, ...]:
+    """What each agent that was connected since the hub started cost."""
+    return tuple(
+        CostView(
+            id=agent.id,
+            name=agent.name,
+            connected=agent.id in presence.connected,
+            since=iso(presence.started_ms),
+            **attrs.asdict(presence.of(agent.id).spent),
+        )
+        for agent in state.agents.values()
+        if presence.seen(agent.id)
+    )
+
+
+def guard_views(state: State) -> tuple[GuardView, ...]:
+    """The threads that the loop guard holds, by their last reply, the newest first."""
+    held = [(thread.seqs[-1], root) for root, thread in state.threads.items() if thread.run > LOOP_GUARD_MESSAGES]
+    found = [(root, state.ledger.get(root)) for _, root in sorted(held, reverse=True)[:GUARDED_SHOWN]]
+    return tuple(
+        GuardView(message=state.message_id(root), author=state.name_of(entry.author), replies=state.threads[root].run)
+        for root, entry in found
+        if entry is not None
     )
 
 

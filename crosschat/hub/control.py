@@ -29,7 +29,7 @@ from crosschat.hub.pages import read_page
 from crosschat.hub.pairing import Pairing, refuse_all_but_a_person
 from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.router import Router, error_frame
-from crosschat.hub.sessions import take_event
+from crosschat.hub.sessions import may_wait, take_event, wait_for_ring
 from crosschat.hub.succession import Succession
 from crosschat.hub.survey import Survey
 from crosschat.limits import FRAME_BYTES, HELLO_DEADLINE_S, WRITE_DEADLINE_S
@@ -41,6 +41,8 @@ from crosschat.wire import (
     ChangeRules,
     Configure,
     ControlFrame,
+    Cost,
+    CostList,
     Done,
     HubFrame,
     HubStatus,
@@ -175,6 +177,9 @@ async def _answer(desk: Desk, stream: trio.SocketStream, buffer: bytearray, line
             await _tail(desk.router, stream, frame)
         elif isinstance(frame, Succeed):
             desk.succession.reserve(stream, frame)
+        if isinstance(frame, SessionEvent) and may_wait(frame):
+            await _hold(desk, stream, frame)
+            return True
         await _say(stream, await _carry_out(desk, frame, peer_credentials(stream.socket).pid))
     except Refused as refused:
         await _say(stream, error_frame(frame.id, refused))
@@ -189,6 +194,23 @@ def _stop(desk: Desk, stream: trio.SocketStream, frame: Stop) -> None:
         desk.stop("a newer version takes over", until_asked=False)
     else:
         desk.stop("it restarts" if frame.restart else "the person stopped it", until_asked=not frame.restart)
+
+
+async def _hold(desk: Desk, stream: trio.SocketStream, frame: SessionEvent) -> None:
+    """A hook that may wait, as long as it lives: it takes nobody's place here and keeps no hub. Raises Refused."""
+    pid = peer_credentials(stream.socket).pid
+    await take_event(desk.router, pid, frame)
+    desk.connections -= 1
+    desk.router.leave()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_closed, stream, nursery.cancel_scope)
+            brief = await wait_for_ring(desk.router, pid, frame)
+            await _say(stream, brief)
+            nursery.cancel_scope.cancel()
+    finally:
+        desk.router.enter()
+        desk.connections += 1
 
 
 async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
@@ -225,6 +247,8 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             refuse_all_but_a_person(pid)
             _pairing(desk).revoke(frame.key, "a terminal")
             return Done(id=frame.id)
+        case Cost():
+            return CostList(id=frame.id, sessions=views.cost_views(router.state, router.presence))
         case SessionEvent():
             if frame.event in ("stop", "end"):
                 await desk.permissions.turn_ended(pid, session_too=frame.event == "end")

@@ -37,6 +37,7 @@ from crosschat.wire import (
     PROTOCOL,
     AgentFrame,
     Bye,
+    Done,
     Error,
     Hello,
     HubFrame,
@@ -44,8 +45,10 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
+    Ring,
     Search,
     SetStatus,
+    Waking,
     Welcome,
     decode_agent,
     encode,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
 READS_AT_ONCE: Final = 8
 READS_WAITING: Final = 64  # then they are refused: the read loop must not wait, nor its queue grow
 REDIAL_MS: Final = 250
+RING_CHARS: Final = 4096  # several times what a bridge says
 
 
 @attrs.define(eq=False)
@@ -181,7 +185,8 @@ class _Peer:
         watching = self._door.supervisor.watch(self._process, self._nursery.cancel_scope.cancel)
         try:
             self._post(welcome)
-            if router.presence.of(agent).activity is not None or router.state.agents[agent].paused:
+            live = router.presence.of(agent)
+            if live.activity is not None or router.state.agents[agent].paused or agent in router.waiters:
                 router.tell_activity(agent)
             self._nursery.start_soon(self._contained, self._delivery.run, name="deliver")
             self._nursery.start_soon(self._contained, self._heartbeat, name="heartbeat")
@@ -307,6 +312,10 @@ class _Peer:
                 self._nursery.start_soon(self._answer_read, frame, self._marked)
             case Peers():
                 self._post(self._peers(frame))
+            case Waking():
+                self._router.take_waking(self._who.id, frame)
+            case Ring():
+                self._post(self._ring(frame))
             case _ if wait_ms := self._door.bucket(self._who.id).take(time.monotonic()):
                 allowed = f"{self._door.quotas.messages_per_s:g} a second on average are allowed"
                 self._refuse(frame.id, f"Too many messages and changes: {allowed}. Wait {wait_ms} ms.", wait_ms)
@@ -320,6 +329,15 @@ class _Peer:
             self._post(self._router.answer(frame, outcome))
 
         return settle
+
+    def _ring(self, frame: Ring) -> HubFrame:
+        if len(frame.text) > RING_CHARS:
+            refused = Refused(Code.TOO_LARGE, f"a ring has at most {RING_CHARS} characters", path="text")
+        elif self._router.waiters.ring(self._who.id, frame.text):
+            return Done(id=frame.id)
+        else:
+            refused = Refused(Code.NOT_FOUND, "No hook of this session waits for a ring.")
+        return error_frame(frame.id, refused)
 
     def _peers(self, frame: Peers) -> PeerList:
         router = self._router

@@ -16,11 +16,13 @@ import trio
 from crosschat.core import views
 from crosschat.core.handle import Effects, Operation, conflict_keys, handle
 from crosschat.core.ledger import Entry
+from crosschat.core.presence import Spent
 from crosschat.errors import Code, Refused
+from crosschat.hub.waiters import Waiters
 from crosschat.journal import writer
 from crosschat.model import Clear, Pause
 from crosschat.websocket import text_frame
-from crosschat.wire import Activity, Cleared, Done, Error, HubFrame, Sent, encode, encode_batch, to_json
+from crosschat.wire import Activity, Cleared, Done, Error, HubFrame, Sent, Waking, encode, encode_batch, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +114,9 @@ class Router:
         self._log = log
         self.finder: Finder | None = None  # who looks for words; None: this Python has no SQLite
         self._events = events
+        self.waiters = Waiters(self.tell_activity)
         self._readers: dict[object, Reader] = {}
+        self._said = trio.Event()
         self._busy = 0
         self._activity = trio.Event()
 
@@ -221,14 +225,47 @@ class Router:
         del self._readers[key]
         return True
 
-    def tell_activity(self, agent: str) -> None:
+    def tell_activity(self, agent: str, *, turn_ended: bool = False) -> None:
         """Let the bridge of `agent` know what its hooks said."""
         reader = self._readers.get(agent)
         live = self.presence.of(agent)
         if reader is not None:
-            reader.note(
-                text_frame(encode(Activity(state=live.activity, mode=live.mode, paused=self._is_paused(agent))))
+            said = Activity(
+                state=live.activity,
+                mode=live.mode,
+                paused=self._is_paused(agent),
+                hook=agent in self.waiters,
+                turn_ended=turn_ended,
+                announced=live.announced,
             )
+            reader.note(text_frame(encode(said)))
+
+    def take_waking(self, agent: str, said: Waking) -> None:
+        """The bridge of `agent` said how its session is woken, and what it was told."""
+        now_ms = self.clock_ms()
+        self.presence.reach(
+            agent,
+            wake=said.wake,
+            way=said.way,
+            hooks=said.hooks,
+            rung=said.announced,
+            budget_until_ms=0 if said.budget_s is None else now_ms + said.budget_s * 1000,
+        )
+        self.presence.spend(
+            agent,
+            Spent(rings=said.rings, ring_bytes=said.ring_bytes, replies=said.replies, reply_bytes=said.reply_bytes),
+        )
+        if not said.hooks:
+            self.waiters.dismiss(agent)
+        if said.idle and self.presence.activity_of(agent, now_ms) == "working":
+            self.presence.act(agent, activity="idle", now_ms=now_ms)
+            self.tell_activity(agent)
+        self._said.set()
+        self._said = trio.Event()
+
+    async def next_waking(self) -> None:
+        """Return when a bridge said something of that kind."""
+        await self._said.wait()
 
     def _is_paused(self, agent: str) -> bool:
         known = self.state.agents.get(agent)

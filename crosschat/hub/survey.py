@@ -120,7 +120,7 @@ class Survey:
     def _note(self, agent: str, activity: Activity, before: dict[str, Activity | None]) -> None:
         presence = self._router.presence
         unchanged = agent in before and presence.of(agent).activity == before[agent]
-        if unchanged and presence.act(agent, activity=activity, mode=None):
+        if unchanged and presence.act(agent, activity=activity, now_ms=self._router.clock_ms()):
             self._router.tell_activity(agent)
 
     def _joined(self) -> dict[str, str]:

@@ -58,6 +58,12 @@ export interface EventView {
   name: string | null;
 }
 
+export interface GuardView {
+  message: string;
+  author: string;
+  replies: number;
+}
+
 export interface Item {
   seq: number;
   kind: "message" | "reply" | "badge" | "flag" | "claim" | "progress" | "release" | "resolve";
@@ -115,6 +121,9 @@ export interface PeerView {
   activity: "working" | "waiting" | "idle" | null;
   mode: string | null;
   paused: boolean;
+  wake: "auto" | "inbox" | "hooks" | "wait" | "off" | null;
+  way: "inbox" | "hooks" | "wait" | "none" | null;
+  budget_s: number | null;
   since: string | null;
   cursor: number;
   offered: number;
@@ -544,6 +553,7 @@ export interface HubFrame {
   projects: ProjectView[];
   damage: DamageView[];
   notices: string[];
+  guarded: GuardView[];
 }
 
 export type FromHub =
@@ -573,10 +583,11 @@ export const FIELDS: Record<string, Record<string, [unknown, unknown?]>> = {
   Confirm: {"upto": [["maybe", "integer"], null], "seqs": [["list", "integer"], []]},
   DamageView: {"file": ["string"], "line": ["integer"], "reason": ["string"]},
   EventView: {"seq": ["integer"], "ts": ["string"], "kind": [["one", "joined", "left", "hub_started", "hub_stopping", "paired", "pairing_refused", "revoked", "decided", "answered_elsewhere", "alarm", "cleared", "restored", "launched", "paused", "resumed"]], "text": ["string"], "agent": [["maybe", "string"], null], "name": [["maybe", "string"], null]},
+  GuardView: {"message": ["string"], "author": ["string"], "replies": ["integer"]},
   Item: {"seq": ["integer"], "kind": [["one", "message", "reply", "badge", "flag", "claim", "progress", "release", "resolve"]], "message": ["string"], "from_id": ["string"], "from_name": ["string"], "source": [["one", "agent", "user", "cli", "system"]], "ts": ["string"], "content": ["string", ""], "thread": [["maybe", "string"], null], "to": [["maybe", ["list", "string"]], null], "here": ["boolean", false], "private": ["boolean", false], "importance": [["maybe", ["one", "important", "comment", "chitchat"]], null], "metadata": [["maybe", "object"], null], "badges": [["list", ["view", "BadgeView"]], []], "task": [["maybe", ["view", "TaskView"]], null], "replies": ["integer", 0], "recipients": [["maybe", ["list", ["view", "RecipientView"]]], null], "quiet": ["boolean", false], "offset": ["integer", 0], "more": [["maybe", "integer"], null]},
   KeyView: {"id": ["string"], "label": ["string"], "paired_at": ["string"], "last_seen_at": [["maybe", "string"], null], "current": ["boolean", false]},
   Need: {"kind": [["one", "question", "stuck", "reopened", "unread"]], "message": ["string"], "seq": ["integer"], "agent": ["string"], "name": ["string"], "since": ["string"]},
-  PeerView: {"id": ["string"], "name": ["string"], "connected": ["boolean"], "status": [["one", "available", "busy", "away"]], "cwd": ["string"], "detail": [["maybe", "string"], null], "project": [["maybe", "string"], null], "task": [["maybe", "string"], null], "silent_s": [["maybe", "integer"], null], "unread": ["integer", 0], "unread_since": [["maybe", "string"], null], "claims": [["list", "string"], []], "activity": [["maybe", ["one", "working", "waiting", "idle"]], null], "mode": [["maybe", "string"], null], "paused": ["boolean", false], "since": [["maybe", "string"], null], "cursor": ["integer", 0], "offered": ["integer", 0], "shown": [["list", "integer"], []]},
+  PeerView: {"id": ["string"], "name": ["string"], "connected": ["boolean"], "status": [["one", "available", "busy", "away"]], "cwd": ["string"], "detail": [["maybe", "string"], null], "project": [["maybe", "string"], null], "task": [["maybe", "string"], null], "silent_s": [["maybe", "integer"], null], "unread": ["integer", 0], "unread_since": [["maybe", "string"], null], "claims": [["list", "string"], []], "activity": [["maybe", ["one", "working", "waiting", "idle"]], null], "mode": [["maybe", "string"], null], "paused": ["boolean", false], "wake": [["maybe", ["one", "auto", "inbox", "hooks", "wait", "off"]], null], "way": [["maybe", ["one", "inbox", "hooks", "wait", "none"]], null], "budget_s": [["maybe", "integer"], null], "since": [["maybe", "string"], null], "cursor": ["integer", 0], "offered": ["integer", 0], "shown": [["list", "integer"], []]},
   PermissionView: {"id": ["string"], "agent": ["string"], "name": ["string"], "cwd": ["string"], "raw": ["string"], "digest": ["string"], "hub_nonce": ["string"], "received_at": ["string"], "mode": [["maybe", "string"], null], "printing": ["boolean", false]},
   ProjectView: {"id": ["string"], "path": ["string"], "name": ["string"], "exists": ["boolean", true], "automatic": ["boolean", false], "agents": [["list", "string"], []]},
   RecipientView: {"name": ["string"], "state": [["one", "stored", "offered", "shown", "answered"]], "away": ["boolean", false]},
@@ -604,7 +615,7 @@ export const FIELDS: Record<string, Record<string, [unknown, unknown?]>> = {
   EventFrame: {"event": [["view", "EventView"]]},
   EventPageFrame: {"id": ["string"], "events": [["list", ["view", "EventView"]], []], "earlier": ["boolean", false]},
   LaunchedFrame: {"id": ["string"], "where": ["string"]},
-  HubFrame: {"version": ["string"], "home": ["string"], "started_at": ["string"], "head": ["integer"], "open_tasks": ["integer", 0], "storage_full": ["boolean", false], "launches": [["maybe", "string"], null], "projects": [["list", ["view", "ProjectView"]], []], "damage": [["list", ["view", "DamageView"]], []], "notices": [["list", "string"], []]},
+  HubFrame: {"version": ["string"], "home": ["string"], "started_at": ["string"], "head": ["integer"], "open_tasks": ["integer", 0], "storage_full": ["boolean", false], "launches": [["maybe", "string"], null], "projects": [["list", ["view", "ProjectView"]], []], "damage": [["list", ["view", "DamageView"]], []], "notices": [["list", "string"], []], "guarded": [["list", ["view", "GuardView"]], []]},
 };
 
 export const FRAMES: Record<string, string> = {"opened": "OpenedFrame", "batch": "BatchFrame", "sent": "SentFrame", "page": "PageFrame", "peer_list": "PeerListFrame", "done": "DoneFrame", "cleared": "ClearedFrame", "error": "ErrorFrame", "bye": "ByeFrame", "people": "PeopleFrame", "needs": "NeedsFrame", "permission": "PermissionFrame", "permission_over": "PermissionOverFrame", "desk": "DeskFrame", "pairing": "PairingFrame", "event": "EventFrame", "event_page": "EventPageFrame", "launched": "LaunchedFrame", "hub": "HubFrame"};

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from crosschat.bridge.calls import Session
     from crosschat.bridge.wake import SendRing
-    from crosschat.model import JsonObject
+    from crosschat.model import JsonObject, WakeMode
 
 Frame = TypeVar("Frame")
 ME = "agent-me"
@@ -86,20 +87,40 @@ class Line:
 
 
 class Peer:
-    """The hub's end of one connection."""
+    """The hub's end of one connection. What the bridge says of the waking comes between everything else: it is kept in
+    `waking`, and the methods speak of the other frames."""
 
     def __init__(self, line: Line) -> None:
+        self.waking: list[wire.Waking] = []
         self._line = line
+        self._frames: deque[wire.AgentFrame] = deque()
 
     async def next(self, kind: type[Frame]) -> Frame:
         """The next frame, which must be of this kind."""
         with trio.fail_after(5):
-            frame = wire.decode_agent(await self._line.at_hub.receive())
+            while not self._frames:
+                self._take(await self._line.at_hub.receive())
+        frame = self._frames.popleft()
         assert isinstance(frame, kind), frame
         return frame
 
     def waiting_frames(self) -> int:
-        return self._line.at_hub.statistics().current_buffer_used
+        self.hear()
+        return len(self._frames)
+
+    def hear(self) -> list[wire.Waking]:
+        """Take what has come, without waiting; all that was said of the waking so far."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self._take(self._line.at_hub.receive_nowait())
+        return self.waking
+
+    def _take(self, data: bytes) -> None:
+        frame = wire.decode_agent(data)
+        if isinstance(frame, wire.Waking):
+            self.waking.append(frame)
+        else:
+            self._frames.append(frame)
 
     async def send(self, frame: wire.HubFrame) -> None:
         await self._line.from_hub.send(wire.encode(frame).decode())
@@ -152,9 +173,11 @@ class FakeHub:
 HELLO = wire.Hello(protocol=wire.PROTOCOL, version="1", cwd="/work")
 
 
-def session_with(hub: FakeHub, inbox: Inbox | None = None, *, send: SendRing | None = None) -> Session:
-    """Wired as in the program; with `send` it has a doorbell."""
-    return connect(Link(HELLO, inbox or Inbox(), dial=hub.dial, start_hub=hub.start), send)
+def session_with(
+    hub: FakeHub, inbox: Inbox | None = None, *, send: SendRing | None = None, mode: WakeMode = "auto"
+) -> Session:
+    """Wired as in the program; with `send` its inbox takes rings."""
+    return connect(Link(HELLO, inbox or Inbox(), dial=hub.dial, start_hub=hub.start), mode, send)
 
 
 class Caller:

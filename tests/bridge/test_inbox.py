@@ -44,6 +44,35 @@ def test_a_part_of_what_is_unread_is_confirmed_up_to_the_first_that_was_left() -
     assert seqs(inbox) == [8]
 
 
+def test_the_end_of_the_turn_proves_what_its_calls_showed() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1), item(2)), 200)
+    inbox.offer(1, 1)
+    assert inbox.confirm(turn_ended=True) == Mark(upto=1)
+    assert seqs(inbox) == [2]
+
+
+def test_what_may_come_after_the_turn_is_proven_by_the_end_of_the_next_or_by_a_call() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1), item(2)), 200)
+    inbox.offer(1, 1, late=True)
+    assert inbox.confirm(turn_ended=True) is None
+    assert seqs(inbox) == [1, 2]
+    assert inbox.confirm(turn_ended=True) == Mark(upto=1)
+    inbox.offer(2, 1, late=True)
+    assert inbox.confirm() == Mark(upto=2)
+
+
+def test_the_end_of_a_turn_proves_nothing_of_a_call_that_was_cancelled() -> None:
+    inbox = joined()
+    inbox.add(batch(item(1)), 100)
+    inbox.offer(1, 1, late=True)
+    inbox.confirm(turn_ended=True)
+    inbox.withdraw(1)
+    assert inbox.confirm(turn_ended=True) is None
+    assert seqs(inbox) == [1]
+
+
 def test_a_cancelled_call_is_shown_again() -> None:
     inbox = joined()
     inbox.add(batch(item(1)), 100)

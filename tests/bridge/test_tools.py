@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from crosschat import wire
 from crosschat.bridge import tools, views
 from crosschat.bridge.arguments import check
+from crosschat.bridge.bells import TOLD
 from crosschat.bridge.inbox import Inbox
 from crosschat.errors import Refused
 from crosschat.limits import CONTENT_BYTES
@@ -180,6 +181,7 @@ ASKED = [
         ),
         {
             "you": {"name": "me", "id": ME},
+            "told": TOLD["wait"],
             "peers": [
                 {
                     "name": "peer",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,17 +10,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from crosschat import wire
-from crosschat.bridge import doorbell, tools
+from crosschat.bridge import tools
 from crosschat.bridge.doorbell import Ring, Unheard
 from crosschat.bridge.inbox import Inbox
-from crosschat.bridge.main import open_session
 from crosschat.bridge.wake import GATHER_S, HOUR_S, REMINDERS_S, WAKES_PER_HOUR, Wake
-from crosschat.paths import read_environment
 from tests.bridge.fakes import ME, Caller, FakeHub, batch, item, session_with, welcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from crosschat.bridge.calls import Session
 
 A_WHILE_S = 10 * HOUR_S
@@ -187,6 +182,8 @@ QUIET = [
     direct(1, importance="chitchat"),
     direct(1, quiet=True),
     item(1, kind="badge", content="git-commit=0123456789"),
+    item(1, kind="claim", message="m0", to=(ME,)),
+    item(1, kind="progress", message="m0", to=(ME,)),
 ]
 
 
@@ -229,7 +226,7 @@ ALWAYS = [
     item(1, kind="reply", thread="m0", to=(ME,), importance="comment"),
     item(1, kind="resolve", message="m0"),
     item(1, kind="flag", message="m0"),
-    item(1, kind="claim", message="m0"),
+    item(1, kind="release", message="m0"),
     item(1, source="user", importance="comment"),
     item(1, importance="important"),
     item(1),
@@ -476,24 +473,3 @@ async def test_what_the_hub_says_of_the_session_is_heeded(
     await peer.send(wire.Activity(state="idle"))
     await trio.sleep(1)
     assert len(rung) == 1
-
-
-@pytest.mark.parametrize(("mode", "rings"), [("", True), ("auto", True), ("inbox", True), ("hooks", False),
-                                             ("wait", False), ("off", False)])  # fmt: skip
-async def test_only_the_modes_that_mean_the_doorbell_ring(
-    mode: str, rings: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(doorbell.SOCKET_VARIABLE, os.fspath(tmp_path / "inbox"))
-    monkeypatch.setenv(doorbell.TOKEN_VARIABLE, "secret")
-    configuration = read_environment({"CROSSCHAT_HOME": os.fspath(tmp_path), "CROSSCHAT_WAKE": mode})
-    session = open_session(configuration, tmp_path)
-    with trio.move_on_after(0.1) as running:
-        await session.wake.run()
-    assert running.cancelled_caught is rings
-
-
-async def test_without_an_inbox_nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(doorbell.SOCKET_VARIABLE, raising=False)
-    session = open_session(read_environment({"CROSSCHAT_HOME": os.fspath(tmp_path)}), tmp_path)
-    with trio.fail_after(1):
-        await session.wake.run()

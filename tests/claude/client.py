@@ -36,6 +36,7 @@ OLD_VERSION: Final = "2.1.128"  # loads no plugin from a folder
 FETCH_S: Final = 300.0
 RUN_S: Final = 60.0
 WAIT_S: Final = 30.0
+READY: Final = {"manual": "manual mode on", "bypassPermissions": "bypass permissions on"}
 TOOLS: Final = "mcp__plugin_crosschat_hub__"
 
 
@@ -138,13 +139,13 @@ class Place:
             "MCP_CONNECT_TIMEOUT_MS": "30000",
         }
         self._started: list[subprocess.Popen[str]] = []
-        self._terminals: list[Terminal] = []
+        self.terminals: list[Terminal] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for terminal in self._terminals:
+        for terminal in self.terminals:
             terminal.close()
         for process in self._started:
             process.kill()
@@ -188,23 +189,32 @@ class Place:
     def run(self, prompt: str, *options: str) -> Run:
         return self.finish(self.begin(prompt, *options))
 
-    def terminal(self, *options: str) -> Terminal:
-        """The interactive client in the project, ready for input."""
-        made = Terminal(self, options)
-        self._terminals.append(made)
-        made.wait_for(lambda screen: "manual mode on" in screen, "an input line")
+    def directory(self, name: str) -> Path:
+        """Another project, which the client trusts."""
+        made = self.project.parent / name
+        made.mkdir()
+        state = json.loads((self.home / ".claude.json").read_text())
+        state["projects"][str(made)] = state["projects"][str(self.project)]
+        (self.home / ".claude.json").write_text(json.dumps(state))
+        return made
+
+    def terminal(self, *options: str, cwd: Path | None = None, mode: str = "manual", **variables: str) -> Terminal:
+        """The interactive client in the project, or in `cwd`, ready for input."""
+        made = Terminal(self, (*options, "--permission-mode", mode), cwd or self.project, variables)
+        self.terminals.append(made)
+        made.wait_for(lambda screen: READY[mode] in screen, "an input line")
         return made
 
 
 class Terminal:
     """The interactive client in a tmux of its own."""
 
-    def __init__(self, place: Place, options: tuple[str, ...]) -> None:
+    def __init__(self, place: Place, options: tuple[str, ...], cwd: Path, variables: dict[str, str]) -> None:
         needed("tmux")
-        self._socket = place.project.parent / "tmux"
-        variables = [f"{name}={value}" for name, value in place.environment.items()]
-        command = shlex.join(["env", "-i", *variables, str(place.client), "--permission-mode", "manual", *options])
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", "-c", str(place.project), command)
+        self._socket = place.project.parent / f"tmux{len(place.terminals)}"
+        environment = [f"{name}={value}" for name, value in (place.environment | variables).items()]
+        command = shlex.join(["env", "-i", *environment, str(place.client), *options])
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", "-c", str(cwd), command)
         self._pid = int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
     def close(self) -> None:
@@ -230,6 +240,9 @@ class Terminal:
     @property
     def screen(self) -> str:
         return self._tmux("capture-pane", "-p")
+
+    def press(self, key: str) -> None:
+        self._tmux("send-keys", key)
 
     def type(self, line: str) -> None:
         """Type a line and send it off. The client takes what comes at once with an Enter for pasted text, so it waits

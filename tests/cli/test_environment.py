@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from crosschat.bridge import launch
-from crosschat.paths import Home, Wake
+from crosschat.model import WakeMode
+from crosschat.paths import Home
 from tests.cli.fake_hub import FakeHub, hub_status
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_crosschat_dashboard_port_places_the_page_of_a_new_hub(
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("value", get_args(Wake))
+@pytest.mark.parametrize("value", get_args(WakeMode))
 def test_crosschat_wake_takes_each_of_its_values(run: Run, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CROSSCHAT_WAKE", value)
     assert run("status").exit_code == 3

@@ -193,15 +193,20 @@ def test_the_session_hooks_run_one_script_without_a_shell_before_it(run: Run, pl
     about_tools = {"PreToolUse", "PermissionRequest", "PostToolUse", "PostToolBatch"}
     registered = {event: groups for event, groups in hooks(plugin).items() if event not in about_tools}
     expected = {
-        "SessionStart": "start", "UserPromptSubmit": "prompt", "Stop": "stop", "SessionEnd": "end",
-        "Notification": "notification",
+        "SessionStart": ["start", "wait"], "UserPromptSubmit": ["prompt", "wait"], "Stop": ["stop"],
+        "SessionEnd": ["end"], "Notification": ["notification"],
     }  # fmt: skip
-    assert registered.keys() == expected.keys()
-    for event, word in expected.items():
-        ((hook,),) = ([group["hooks"] for group in registered[event]],)[0]
-        assert hook["command"] == "${CLAUDE_PLUGIN_ROOT}/hooks/session.sh"
-        assert hook["args"] == [word]
-        assert hook["timeout"] == 5
+    for event, words in expected.items():
+        (run_by_session,) = (group["hooks"] for group in registered[event])
+        assert [hook["args"] for hook in run_by_session] == [[word] for word in words]
+        for hook, word in zip(run_by_session, words, strict=True):
+            assert hook["command"] == "${CLAUDE_PLUGIN_ROOT}/hooks/session.sh"
+            in_background = word in ("stop", "wait")  # for they may wait, and then wake the session
+            assert (hook.get("async", False), hook.get("asyncRewake", False)) == (
+                word == "notification" or in_background,
+                in_background,
+            )
+            assert hook["timeout"] == (86400 if in_background else 5)
 
 
 def test_permission_is_asked_for_by_scripts_without_a_shell_before_them(run: Run, plugin: Path) -> None:

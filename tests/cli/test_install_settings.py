@@ -153,6 +153,17 @@ def test_a_hook_runs_by_a_shell_and_is_silent_when_its_script_is_gone(run: Run, 
 
 
 @pytest.mark.usefixtures("old_client")
+def test_no_hook_waits_where_the_client_may_stand_still_with_it(run: Run, settings: Path) -> None:
+    done(run("install"))
+    hooks = [hook for groups in entries(settings)["hooks"].values() for group in groups for hook in group["hooks"]]
+    assert not any("asyncRewake" in hook for hook in hooks)
+    waits = [hook for hook in hooks if re.search(r"session\.sh['\"]* (wait|stop)", hook["command"])]
+    assert [(hook["command"].split("; fi")[0].split()[-2:], hook["timeout"]) for hook in waits] == [
+        (["stop", "now"], 5)
+    ]
+
+
+@pytest.mark.usefixtures("old_client")
 def test_a_dry_run_names_every_entry_and_changes_nothing(run: Run, user: Path, settings: Path) -> None:
     shown = installed(run, "--dry-run")
     words = done(run("install", "--dry-run"))

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+
+from crosschat.processes import Process, find, wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +29,7 @@ class Listener:
 
     def __init__(self, path: Path, answer: bytes | None) -> None:
         self.asked = b""
+        self.heard = threading.Event()
         self._answer = answer
         self._done = threading.Event()
         self._sock = socket.socket(socket.AF_UNIX)
@@ -38,6 +42,7 @@ class Listener:
         connection, _ = self._sock.accept()
         with connection:
             self.asked = connection.recv(1 << 20)
+            self.heard.set()
             if self._answer is None:
                 self._done.wait(30)
             else:
@@ -58,16 +63,24 @@ def path() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def run(path: Path, event: str, given: object) -> tuple[bytes, dict[str, object] | None]:
-    """The hook's output, and the line it would send, as JSON."""
+def start(
+    path: Path, event: str, given: object, *words: str, attended: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the hook as a session does that has a person before it, or none."""
     data = given if isinstance(given, bytes) else json.dumps(given, separators=(",", ":")).encode()
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(HOOK), str(path), event],
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(HOOK), str(path), event, *words],
         input=data,
         capture_output=True,
-        timeout=20,
+        timeout=30,
         check=False,
+        env={"CLAUDE_CODE_ENTRYPOINT": "cli" if attended else "sdk-cli", "SECRET": "canary"},
     )
+
+
+def run(path: Path, event: str, given: object) -> tuple[bytes, dict[str, object] | None]:
+    """The hook's output, and the same as JSON, of a session without a person."""
+    done = start(path, event, given, attended=False)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout, json.loads(done.stdout) if done.stdout else None
 
@@ -151,3 +164,119 @@ def test_odd_arguments_are_silence(arguments: list[str]) -> None:
         [sys.executable, "-I", "-S", str(HOOK), *arguments], input=b"", capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+# --- the ones that wait
+
+WAKE = b'{"type":"brief","id":"h","known":true,"wake":true,"text":"two \\"new\\" \\u00e9\\nlines"}\n'
+GO = b'{"type":"brief","id":"h","known":true}\n'
+
+
+@pytest.mark.parametrize("event", ["stop", "wait"])
+def test_a_ring_wakes_the_session_with_its_text(path: Path, event: str) -> None:
+    listener = Listener(path, WAKE)
+    try:
+        done = start(path, event, {"session_id": "s"})
+    finally:
+        listener.close()
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", 'two "new" é\nlines\n')
+    assert json.loads(listener.asked) == {"op": "session", "id": "h", "event": event, "session": "s", "attended": True}
+
+
+@pytest.mark.parametrize("answer", [GO, b"nonsense\n", b'{"type":"brief","id":"h","text":"x"}\n'])
+def test_without_a_ring_it_goes_in_silence(path: Path, answer: bytes) -> None:
+    listener = Listener(path, answer)
+    try:
+        done = start(path, "wait", {"session_id": "s"})
+    finally:
+        listener.close()
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_hub_that_dies_while_one_waits_is_found_again_and_not_told_twice(path: Path) -> None:
+    asked = Hubs(path, b"", b"", WAKE)
+    try:
+        done = start(path, "stop", {"session_id": "s"})
+    finally:
+        asked.close()
+    assert done.returncode == 2
+    assert [json.loads(line)["event"] for line in asked.lines] == ["stop", "wait", "wait"]
+
+
+def test_a_hook_that_is_to_go_at_once_does_not_wait(path: Path) -> None:
+    listener = Listener(path, GO)
+    try:
+        done = start(path, "stop", {"session_id": "s"}, "now")
+    finally:
+        listener.close()
+    assert done.returncode == 0
+    assert "attended" not in json.loads(listener.asked)
+
+
+def test_a_session_without_a_person_does_not_wait_for_a_hub_that_is_not_there(path: Path) -> None:
+    assert start(path, "wait", {"session_id": "s"}, attended=False).returncode == 0
+    listener = Listener(path, GO)
+    try:
+        start(path, "stop", {"session_id": "s"}, attended=False)
+    finally:
+        listener.close()
+    assert "attended" not in json.loads(listener.asked)
+
+
+def test_a_waiting_hook_ends_with_its_session(path: Path) -> None:
+    listener = Listener(path, None)
+    run_hook = f"""import subprocess, sys
+hook = subprocess.Popen([sys.executable, "-I", "-S", {str(HOOK)!r}, {str(path)!r}, "wait"], stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL, env={{"CLAUDE_CODE_ENTRYPOINT": "cli"}})
+hook.stdin.close()
+print(hook.pid, flush=True)
+sys.stdin.read()"""
+    session = subprocess.Popen([sys.executable, "-c", run_hook], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert session.stdout is not None
+        hook = find(int(session.stdout.readline()))
+        assert hook is not None
+        assert listener.heard.wait(10)
+        session.communicate()
+        trio.run(ended, hook)
+    finally:
+        listener.close()
+
+
+async def ended(process: Process) -> None:
+    with trio.fail_after(30):
+        await wait_gone(process)
+
+
+class Hubs:
+    """Listens for several connections, one after the other, and ends each after its answer."""
+
+    def __init__(self, path: Path, *answers: bytes) -> None:
+        self.lines: list[bytes] = []
+        self._sock = socket.socket(socket.AF_UNIX)
+        self._sock.bind(str(path))
+        self._sock.listen()
+        self._thread = threading.Thread(target=self._serve, args=answers)
+        self._thread.start()
+
+    def _serve(self, *answers: bytes) -> None:
+        for answer in answers:
+            connection, _ = self._sock.accept()
+            with connection:
+                self.lines.append(connection.recv(1 << 20))
+                connection.sendall(answer)
+
+    def close(self) -> None:
+        self._thread.join(30)
+        self._sock.close()
+
+
+def test_nothing_of_the_environment_reaches_the_hub(path: Path) -> None:
+    for event in ("start", "prompt", "stop", "wait", "notification", "end"):
+        listener = Listener(path, GO)
+        try:
+            done = start(path, event, {"session_id": "s"})
+        finally:
+            listener.close()
+            path.unlink()
+        assert b"canary" not in listener.asked + done.stdout + done.stderr

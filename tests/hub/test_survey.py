@@ -95,7 +95,7 @@ async def test_it_fills_in_what_no_hook_has_told(rig: Rig, status: object, activ
 
 
 async def test_it_corrects_a_turn_that_was_interrupted_without_a_hook(rig: Rig) -> None:
-    rig.middle.presence.act("a1", activity="working", mode="auto")
+    rig.middle.presence.act("a1", activity="working", now_ms=NOW_MS, mode="auto")
     rig.client.answer = json.dumps([line(10, status="idle")])
     await rig.survey.look()
     assert rig.activity == "idle"
@@ -108,7 +108,7 @@ async def test_a_hook_that_speaks_meanwhile_is_newer(
     rig.client.gate = trio.Event()
     nursery.start_soon(rig.survey.look)
     await trio.testing.wait_all_tasks_blocked()
-    rig.middle.presence.act("a1", activity="idle", mode=None)
+    rig.middle.presence.act("a1", activity="idle", now_ms=NOW_MS)
     rig.client.gate.set()
     await trio.testing.wait_all_tasks_blocked()
     assert rig.survey.known.unjoined is not None

@@ -115,8 +115,10 @@ async def test_hooks_tell_who_works_waits_and_is_idle(session: Session) -> None:
     assert await session.activity() is None
     for event, given, activity in (
         ("prompt", {}, "working"),
-        ("notification", {"notification_type": "idle_prompt"}, "working"),
         ("notification", {"notification_type": "permission_prompt"}, "waiting"),
+        ("notification", {"notification_type": "auth_success"}, "waiting"),
+        ("notification", {"notification_type": "idle_prompt"}, "idle"),
+        ("prompt", {}, "working"),
         ("stop", {}, "idle"),
         ("end", {"reason": "other"}, None),
     ):
