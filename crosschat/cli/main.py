@@ -31,6 +31,7 @@ EVERYDAY: Final = {
     "send": ("messages", "Send a message to the agents."),
     "search": ("search", "Search the messages, newest first."),
     "tail": ("messages", "Show the last messages and task events."),
+    "export": ("export", "Write messages and events to a file or to standard output."),
     "logs": ("logs", "Show the hub's own log."),
     "projects": ("projects", "List the directories that sessions are started in, add or remove one."),
     "launch": ("launch", "Start a session of Claude Code in a directory."),

@@ -16,6 +16,7 @@ import attrs
 
 from crosschat.errors import DataDirectoryError
 from crosschat.journal.check import check_log
+from crosschat.journal.export import Wanted, export_log
 from crosschat.journal.files import RealFiles
 
 if TYPE_CHECKING:
@@ -31,14 +32,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = verbs.add_parser("check", help="read the whole log and report damage; changes nothing")
     check.add_argument("directory", type=Path, help="the data directory")
     check.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    export = verbs.add_parser("export", help="everything that readers see, as JSON lines; changes nothing")
+    export.add_argument("directory", type=Path, help="the data directory")
+    for name, what in (("since", "a time: what is not older"), ("until", "what is not newer"), ("thread", "an id")):
+        export.add_argument(f"--{name}", help=what)
     options = parser.parse_args(arguments)
     try:
-        report = check_log(options.directory, RealFiles())
+        return _export(options) if options.verb == "export" else _check(options)
     except DataDirectoryError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    report = check_log(options.directory, RealFiles())
     print(json.dumps(attrs.asdict(report)) if options.json else _describe(report))
     return 1 if report.damages or report.torn else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    wanted = Wanted(since=options.since, until=options.until, thread=options.thread)
+    try:
+        done = export_log(options.directory, RealFiles(), wanted, print)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    sys.stdout.flush()
+    if done.damaged:
+        print(f"{done.damaged} places of the log are damaged: what was there is missing here", file=sys.stderr)
+    return 1 if done.damaged else 0
 
 
 def _describe(report: Report) -> str:
