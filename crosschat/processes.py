@@ -280,3 +280,21 @@ def resident_bytes() -> int | None:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def mounted() -> list[tuple[str, str, list[str]]]:
+    """Mount point, file system and options of everything that is mounted; for macOS, where psutil tells."""
+    import psutil
+
+    return [(one.mountpoint, one.fstype, one.opts.split(",")) for one in psutil.disk_partitions(all=True)]
+
+
+def listening(pid: int) -> list[tuple[str, int]] | None:
+    """Where the process listens with TCP; for macOS, where psutil tells. None if it does not."""
+    import psutil
+
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return None
+    return [(one.laddr.ip, one.laddr.port) for one in found if one.status == psutil.CONN_LISTEN and one.laddr]

@@ -46,6 +46,7 @@ The control door (command line to hub)
     project    add or remove one; answered by `done`
     launch     start a session of Claude Code in a registered directory; answered by `launched`
     configure  the command that starts sessions, or that notifies the person; answered by `configured`
+    probe      a message to nobody: it goes into the log, and to who follows it; answered by `done`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -476,6 +477,16 @@ class SessionEvent:
 class Cost:
     type: ClassVar = "cost"
     id: str
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """Whether messages are stored and delivered. No agent gets it, and it is in nobody's unread messages."""
+
+    type: ClassVar = "probe"
+    id: str
+    cid: str
+    content: str
 
 
 @attrs.frozen(kw_only=True)
@@ -939,6 +950,7 @@ ControlFrame: TypeAlias = (
     | Launch
     | Configure
     | Cost
+    | Probe
     | Succeed
     | NewCode
     | Keys

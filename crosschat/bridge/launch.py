@@ -23,7 +23,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
-from crosschat import lock, version
+from crosschat import lock, mounts, version
 from crosschat.model import PROTOCOL
 
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ def _may_be_foreign(home: Home) -> bool:
 
 
 def _take_lock(home: Home) -> int | None:
+    if (why := mounts.refusal(home.root)) is not None:
+        raise HubUnavailable(why)
     try:
         home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         return lock.try_hold(home.hub_lock)

@@ -54,6 +54,7 @@ Asking = (
     | wire.Launch
     | wire.Configure
     | wire.Inspect
+    | wire.Probe
     | wire.Stop
 )
 Expected = TypeVar("Expected", bound=wire.Answer)

@@ -36,6 +36,7 @@ EVERYDAY: Final = {
     "projects": ("projects", "List the directories that sessions are started in, add or remove one."),
     "launch": ("launch", "Start a session of Claude Code in a directory."),
     "notify": ("notify", "Have a command run when something needs you."),
+    "doctor": ("doctor", "Find out what is wrong, and what to do."),
     "install": ("install", "Install the plugin for Claude Code."),
     "uninstall": ("uninstall", "Remove the plugin for Claude Code."),
     "demo": ("demo", "Watch two sessions finish a task and survive a crash of the hub."),

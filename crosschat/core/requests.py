@@ -44,6 +44,7 @@ from crosschat.wire import (
     ClearChannel,
     FlagTask,
     PauseAgent,
+    Probe,
     ReleaseTask,
     ResolveTask,
     Send,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 Request: TypeAlias = (
     Send | FlagTask | ClaimTask | ResolveTask | AddBadge | ClearChannel | SetStatus | ReleaseTask | PauseAgent
-    | ReassignTask | Restore
+    | ReassignTask | Restore | Probe
 )  # fmt: skip
 
 _BADGE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -95,6 +96,8 @@ def decide(state: State, presence: Presence, who: Actor, frame: Request, slot: S
             return _reassign(state, presence, who, frame, slot)
         case Restore():
             return _restore(state, who, slot)
+        case Probe():
+            return (_probe(state, who, frame, slot),)
         case ClearChannel():
             return (Clear(**_head(state, who, slot), upto=state.head),)
         case _:
@@ -405,6 +408,11 @@ def _agent(state: State, named: str) -> Agent:
         hint = f" Did you mean {', '.join(known)}?" if known else ""
         raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}.{hint}", path="agent")
     return agent
+
+
+def _probe(state: State, who: Actor, frame: Probe, slot: Slot) -> Message:
+    _check_short(frame.content, "content")
+    return Message(**_head(state, who, slot), content=frame.content, source=who.source, to=(), private=True)
 
 
 def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:

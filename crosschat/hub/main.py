@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from crosschat import lock
+from crosschat import lock, mounts
 from crosschat.core.attention import Patience
 from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None, *, files: Files | None = None, segm
         if asked.heir_fd is not None:
             lock_fd, will = _inherit(home, asked.heir_fd)
         else:
+            _refuse_network(home)
             lock_fd = _take_lock(home) if asked.lock_fd is None else asked.lock_fd
         os.set_inheritable(lock_fd, False)
         recovered = recover(home.root, files, segment_bytes=segment_bytes)
@@ -141,9 +142,16 @@ def _take_lock(home: Home) -> int:
     return held
 
 
+def _refuse_network(home: Home) -> None:
+    """Raises DataDirectoryError."""
+    if (why := mounts.refusal(home.root)) is not None:
+        raise DataDirectoryError(why)
+
+
 def _inherit(home: Home, heir_fd: int) -> tuple[int, Will | None]:
     """Have the older hub end, now that this one could run. Raises DataDirectoryError and OSError as the other way."""
     os.set_inheritable(heir_fd, False)
+    _refuse_network(home)
     check_directory(home.root, RealFiles())
     inherited = inherit(socket.socket(fileno=heir_fd))
     return inherited or (_take_lock(home), None)  # it ended on its way, and so its lock is free

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import cattrs
@@ -77,6 +77,16 @@ def save(files: Files, home: Path, snapshot: Snapshot) -> None:
     line = json.dumps(cattrs.unstructure(header), separators=(",", ":")).encode() + b"\n"
     data = line + snapshot.state + snapshot.offsets
     write_atomically(files, home / SNAPSHOT, data + hashlib.sha256(data).digest())
+
+
+def peek(files: Files, home: Path) -> Snapshot | Literal["missing", "unreadable"]:
+    """What `load` would find. Changes nothing."""
+    try:
+        return _parse(read_whole(files, home / SNAPSHOT, _BYTES_MAX))
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, cattrs.BaseValidationError):
+        return "unreadable"
 
 
 def load(files: Files, home: Path) -> Snapshot | None:

@@ -1,0 +1,1 @@
+"""What `crosschat doctor` looks at: one module a subject, each check a function that reports what it found."""
