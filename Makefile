@@ -23,10 +23,10 @@ PACKAGE_SOURCES := $(call files,crosschat hooks bench)
 TYPED := $(wildcard crosschat tests bench hooks dashboard/*.py hatch_build.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test run lint format dist bench prove clean need-git
+.PHONY: help setup demo test run lint format dist bench prove screenshots clean need-git
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.installed $(if $(filter 1,$(CROSSCHAT_SKIP_DASHBOARD)),,$(PAGE)) ## make .venv (the checkout and its development tools) and the page
 

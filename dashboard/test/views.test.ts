@@ -88,12 +88,12 @@ describe("a long list", () => {
 
 describe("words for people", () => {
   it.each([
-    [0, "just now"],
+    [0, "a moment"],
     [25_000, "20 s"],
     [60_000, "1 min"],
     [3_600_000, "1 h"],
     [90_000_000, "1 d"],
-    [-5, "just now"],
+    [-5, "a moment"],
   ])("say an age of %d ms", (ms, text) => expect(age(ms)).toBe(text));
 
   it("name the day", () => {

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.browser.rig import Desk, browser_program
-from tests.live.rig import HubProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,5 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def desk(place: Path, chromium: Browser) -> Iterator[Desk]:
     """A hub that nobody else uses, and the browser at its page."""
-    with HubProcess(place / "home", "--stay") as hub:
-        made = Desk(hub.started(), chromium)
+    with Desk(place / "home", chromium) as made:
         yield made
-        made.close()

@@ -11,22 +11,26 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import attrs
 import pytest
-from playwright.sync_api import Browser, BrowserContext
 
+from crosschat.processes import find
 from tests.live.rig import ROOT, START_S, HubProcess
 from tests.live.screen import code_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from crosschat.processes import Process
 
 
 PAGE: Final = ROOT / "dashboard" / "dist" / "index.html"
@@ -54,17 +58,27 @@ def _give_up(reason: str) -> None:
 class Session:
     """An agent: `crosschat serve` for the hub in `home`, as an MCP client without a model drives it."""
 
-    def __init__(self, home: Path, name: str, directory: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        directory: Path,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "crosschat", "serve"),
+        pass_fds: Sequence[int] = (),
+        preexec: Callable[[], object] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.name = name
         self._numbers = 0
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "crosschat", "serve"],
+            command,
             cwd=directory,
             env={"PATH": os.environ["PATH"], "HOME": str(home.parent), "PYTHONPATH": str(ROOT),
                  "CROSSCHAT_HOME": str(home), "CROSSCHAT_NAME": name},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            pass_fds=pass_fds, preexec_fn=preexec, start_new_session=True,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -118,13 +132,48 @@ class Session:
         return line
 
 
-@attrs.define
 class Desk:
-    """A hub, and the browser at its page."""
+    """A hub, and the browser at its page. The hub may be killed and started again: the page's address stays."""
 
-    hub: HubProcess
-    browser: Browser
-    _contexts: list[BrowserContext] = attrs.Factory(list)
+    def __init__(self, root: Path, browser: Browser) -> None:
+        self.hub = HubProcess(root, "--stay").started()
+        self.browser = browser
+        self._contexts: list[BrowserContext] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for context in self._contexts:
+            context.close()
+        self.kill()
+        if (successor := self._successor()) is not None:
+            os.kill(successor.pid, signal.SIGKILL)
+
+    def _successor(self) -> Process | None:
+        """The hub that a session started when ours was gone, if it did."""
+        with suppress(FileNotFoundError):
+            note: dict[str, Any] = json.loads(self.hub.home.dashboard_lock.read_text())
+            found = find(int(note["hub_pid"]))
+            return found if found is not None and found.start == note["start_ticks"] else None
+        return None
+
+    # --- the hub
+
+    def kill(self) -> None:
+        """The hub dies at once, without a word."""
+        self.hub.__exit__()
+
+    def start(self) -> None:
+        """Start another one, unless a session was quicker."""
+        self.hub = HubProcess(self.hub.home.root, "--stay")
+        self.hub.ready()
+
+    def restart(self) -> None:
+        """Stop it in good order, and start another."""
+        self.hub.stop()
+        self.kill()
+        self.start()
 
     @property
     def origin(self) -> str:
@@ -137,6 +186,8 @@ class Desk:
         found: dict[str, Any] = json.loads(lock.read_text())
         return f"http://127.0.0.1:{found['port']}"
 
+    # --- the browser
+
     def context(self, **options: object) -> BrowserContext:
         """A browser of its own: no key, no memory."""
         made = self.browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]
@@ -145,26 +196,27 @@ class Desk:
         return made
 
     def open(self, context: BrowserContext | None = None, path: str = "/") -> Page:
-        """The page in a new tab. Its complaints are collected in `page.complaints`."""
+        """The page in a new tab. What goes wrong inside it is collected for `complaints`."""
         page = (context or self.context()).new_page()
         watch(page)
         page.goto(self.origin + path)
         return page
 
-    def paired(self, context: BrowserContext | None = None, path: str = "/") -> Page:
-        """The page, paired as the first browser of this hub."""
-        page = self.open(context, path)
+    def pair(self, page: Page) -> None:
+        """As the first browser of this hub."""
         page.get_by_label("Type the code").fill(code_of(self.hub.home))
         page.get_by_role("button", name="Pair").click()
         page.get_by_role("navigation", name="Views").wait_for()
+
+    def paired(self, context: BrowserContext | None = None, path: str = "/") -> Page:
+        page = self.open(context, path)
+        self.pair(page)
         return page
+
+    # --- the agents
 
     def session(self, name: str, directory: str = "project") -> Session:
         return Session(self.hub.home.root, name, self.hub.home.root.parent / directory)
-
-    def close(self) -> None:
-        for context in self._contexts:
-            context.close()
 
 
 COMPLAINTS: Final[dict[Page, list[str]]] = {}

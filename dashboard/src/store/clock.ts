@@ -17,9 +17,9 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** `just now`, `40 s`, `3 min`, `2 h`, `5 d`. */
+/** `a moment`, `40 s`, `3 min`, `2 h`, `5 d`. */
 export function age(ms: number): string {
-  if (ms < 10_000) return "just now";
+  if (ms < 10_000) return "a moment";
   if (ms < MINUTE) return `${Math.floor(ms / 10_000) * 10} s`;
   if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
   if (ms < DAY) return `${Math.floor(ms / HOUR)} h`;

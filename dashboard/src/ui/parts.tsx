@@ -100,10 +100,9 @@ export function marked(text: string): (string | VNode)[] {
 
 /** How long ago, with the whole time as a hint. */
 export function Ago({ iso, suffix = "" }: { iso: string; suffix?: string }): VNode {
-  const text = age(now.value - Date.parse(iso));
   return (
     <time dateTime={iso} title={wholeTime(iso)}>
-      {text === "just now" ? text : `${text}${suffix}`}
+      {age(now.value - Date.parse(iso)) + suffix}
     </time>
   );
 }
@@ -141,6 +140,8 @@ export function Avatar({ name, source = "agent", small }: { name: string; source
         ">_"
       ) : source === "system" ? (
         <Icon name="settings" size={14} />
+      ) : small ? (
+        initialsOf(name).slice(0, 1)
       ) : (
         initialsOf(name)
       )}

@@ -152,6 +152,10 @@ function AgentRow({ agent, waits }: { agent: PeerView; waits: boolean }): VNode 
 }
 
 function taskTitle(app: ReturnType<typeof useApp>, message: string): string {
-  const text = app.tasks.byId.value.get(message)?.item.content.split("\n")[0] ?? "a task";
+  const text =
+    app.tasks.byId.value
+      .get(message)
+      ?.item.content.split("\n")[0]
+      ?.replace(/[`*#>]/g, "") ?? "a task";
   return text.length > 48 ? `${text.slice(0, 48)}…` : text;
 }

@@ -8,7 +8,7 @@ import { go, hrefOf, type Route } from "../store/route";
 import { matching, type Timeline } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { onKeys } from "../ui/keyboard";
-import { Button, Empty } from "../ui/parts";
+import { Button, Empty, IconButton } from "../ui/parts";
 import { Windowed, type WindowedHandle } from "../ui/windowed";
 import { Composer, focusComposer } from "./composer";
 import { copyLink, flag, MessageRow } from "./message";
@@ -103,15 +103,7 @@ function Filters({ sender, badge }: { sender: string; badge: string }): VNode {
           Show all
         </Button>
       )}
-      <Button
-        kind="ghost"
-        small
-        icon="trash"
-        onClick={() => void app.clearChannel()}
-        title="Earlier messages leave the chat; nothing is deleted"
-      >
-        Clear
-      </Button>
+      <IconButton icon="trash" label="Clear the chat; nothing is deleted" onClick={() => void app.clearChannel()} />
     </div>
   );
 }
@@ -208,6 +200,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
                 : "This is where it begins."}
           </p>
         }
+        after={<div class="tail" />}
         render={(item, index) => (
           <Row item={item} before={items[index - 1]} unreadFrom={unreadFrom} active={item.message === active} />
         )}

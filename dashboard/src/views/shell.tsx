@@ -61,7 +61,7 @@ export function Shell(): VNode {
       go(hrefOf(view, null, { ...Object.fromEntries(route.value.query), thread: undefined })),
   });
   return (
-    <div class="shell">
+    <div class={`shell in-${view}`}>
       <a
         class="skip"
         href="#main"

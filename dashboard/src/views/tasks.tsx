@@ -2,6 +2,7 @@
 
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
+import type { TaskView } from "../protocol";
 import { go, hrefOf, type Route } from "../store/route";
 import { COLUMNS, type Task, type TaskStatus } from "../store/tasks";
 import { attempt } from "../store/toasts";
@@ -152,7 +153,7 @@ export function TaskCard({
           {task.claims > 1 && <span>claimed {task.claims} times</span>}
         </p>
       )}
-      {finished && <Result task={task.result} error={task.error} message={item.message} />}
+      {finished && <Result task={task} message={item.message} shown={inThread} />}
       <div class="card-actions">
         {!inThread && (
           <a class="button ghost small" href={hrefOf("chat", item.message, { thread: item.thread ?? item.message })}>
@@ -183,17 +184,11 @@ export function TaskCard({
 }
 
 /** The result is read when it is asked for: a board full of them would be long. */
-function Result({
-  task: result,
-  error,
-  message,
-}: {
-  task: string | null;
-  error: string | null;
-  message: string;
-}): VNode {
+function Result({ task, message, shown }: { task: TaskView; message: string; shown: boolean }): VNode {
   const app = useApp();
-  const [open, setOpen] = useState(false);
+  const [open, setOpen] = useState(shown);
+  const { result, error } = task;
+  const what = task.status === "failed" ? "why it failed" : "the result";
   const isName = (name: string): boolean => app.agentNames.value.includes(name);
   const show = (): void => {
     setOpen(!open);
@@ -202,7 +197,7 @@ function Result({
   return (
     <div class="result">
       <button type="button" class="unfold" aria-expanded={open} onClick={show}>
-        {open ? "Hide the result" : "Show the result"}
+        {open ? `Hide ${what}` : `Show ${what}`}
       </button>
       {open && (
         <div class="md" dir="auto">

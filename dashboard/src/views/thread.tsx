@@ -48,6 +48,7 @@ export function Thread({ root, target, onClose }: { root: string; target: string
         label="Replies"
         nearStart={() => void timeline.loadEarlier()}
         before={task !== undefined && <TaskCard task={task} inThread />}
+        after={<div class="tail" />}
         render={(item, index) => {
           const before = items[index - 1];
           return (
