@@ -61,6 +61,9 @@ bench: setup ## run the benchmarks
 prove: setup ## prove the promises for MINUTES=n and add to docs/proof.json; PROVE=short: each part once, in two minutes
 	@$(VENV)/bin/python -m tests.prove $(if $(filter short,$(PROVE)),,--minutes $(or $(MINUTES),10)) $(ARGS)
 
+screenshots: setup ## take docs/screenshots anew: every view, light and dark, wide and narrow
+	@$(VENV)/bin/python -m dashboard.screenshots $(ARGS)
+
 clean: ## remove everything that make, the builds and the tools made here
 	rm -rf $(VENV) $(DEMO) dist dashboard/dist dashboard/node_modules
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 // A hub for tests: it speaks the protocol over sockets of its own, and does what a test tells it.
 
+import { decodeView } from "../src/decode";
 import type { Socket, World } from "../src/link/link";
 import type { FromHub, FromPage, Item, OpenedFrame, PeerView, PermissionView } from "../src/protocol";
 
@@ -144,73 +145,24 @@ export class FakeHub implements World {
   }
 }
 
+// Views are completed as the page completes what the hub leaves out, so that a new field needs no change here.
+
 export function item(seq: number, more: Partial<Item> = {}): Item {
-  return {
-    seq,
-    kind: "message",
-    message: `m${seq}`,
-    from_id: "a1",
-    from_name: "api",
-    source: "agent",
-    ts: new Date(Date.UTC(2026, 0, 1, 12, 0, seq)).toISOString(),
-    content: `message ${seq}`,
-    thread: null,
-    to: null,
-    here: false,
-    private: false,
-    importance: null,
-    metadata: null,
-    badges: [],
-    task: null,
-    replies: 0,
-    recipients: null,
-    quiet: false,
-    offset: 0,
-    more: null,
-    ...more,
-  };
+  const sparse = { seq, kind: "message", message: `m${seq}`, from_id: "a1", from_name: "api", source: "agent" };
+  const ts = new Date(Date.UTC(2026, 0, 1, 12, 0, seq)).toISOString();
+  return decodeView({ ...sparse, ts, content: `message ${seq}`, ...more }, "Item", "item") as unknown as Item;
 }
 
 export function peer(name: string, more: Partial<PeerView> = {}): PeerView {
-  return {
-    id: `id-${name}`,
-    name,
-    connected: true,
-    status: "available",
-    cwd: "/srv",
-    detail: null,
-    project: null,
-    task: null,
-    silent_s: 0,
-    unread: 0,
-    unread_since: null,
-    claims: [],
-    activity: null,
-    mode: null,
-    paused: false,
-    since: null,
-    cursor: 0,
-    offered: 0,
-    shown: [],
-    ...more,
-  };
+  const sparse = { id: `id-${name}`, name, connected: true, status: "available", cwd: "/srv" };
+  return decodeView({ ...sparse, ...more }, "PeerView", "peer") as unknown as PeerView;
 }
 
 export function request(id: string, input: object, more: Partial<PermissionView> = {}): PermissionView {
   const raw = JSON.stringify({ tool_name: "Bash", tool_input: input });
-  return {
-    id,
-    agent: "a1",
-    name: "api",
-    cwd: "/srv/api",
-    raw,
-    digest: "",
-    hub_nonce: "00ff",
-    received_at: "2026-01-01T12:00:00.000Z",
-    mode: null,
-    printing: false,
-    ...more,
-  };
+  const sparse = { id, agent: "a1", name: "api", cwd: "/srv/api", raw, digest: "", hub_nonce: "00ff" };
+  const received_at = "2026-01-01T12:00:00.000Z";
+  return decodeView({ ...sparse, received_at, ...more }, "PermissionView", "request") as unknown as PermissionView;
 }
 
 /** Let promises that are ready go on. */

@@ -124,6 +124,9 @@ function AgentRow({ agent, waits }: { agent: PeerView; waits: boolean }): VNode 
           ) : (
             <span>has read everything</span>
           )}
+          {agent.connected && agent.way === "none" && (
+            <span title="What is unread waits until it asks for it.">messages do not wake it</span>
+          )}
           {agent.claims.map((claim) => (
             <a href={hrefOf("chat", claim, { thread: claim })}>
               {claim === agent.task ? "works on" : "holds"} {taskTitle(app, claim)}
