@@ -578,15 +578,18 @@ class Launch:
 @attrs.frozen(kw_only=True)
 class Configure:
     """The command with which sessions are started, or with which the person is notified: an argument list. `contents`:
-    a notification may say what is in a message. Changed, or tried out (`test`, for `notify`), only by a person
+    a notification may say what is in a message. Or the `patience`: how long a message may be unread and a task silent
+    before that needs the person. Changed, or tried out (`test`, for `notify`), only by a person
     at a terminal."""
 
     type: ClassVar = "configure"
     id: str
-    about: Literal["launch", "notify"]
+    about: Literal["launch", "notify", "patience"]
     change: Literal["show", "set", "unset", "test"] = "show"
     command: tuple[str, ...] = ()
     contents: bool = False
+    unread_s: float | None = None
+    stuck_s: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -798,6 +801,8 @@ class Configured:
     id: str
     command: tuple[str, ...] = ()
     contents: bool = False
+    unread_s: float | None = None
+    stuck_s: float | None = None
     problem: str | None = None
 
 

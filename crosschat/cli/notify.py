@@ -13,6 +13,7 @@ from crosschat.cli.control import new_id, running_hub
 from crosschat.cli.failure import FAILED
 from crosschat.cli.launch import absolute
 from crosschat.cli.options import configuration, json_option
+from crosschat.cli.times import Duration
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -94,6 +95,35 @@ def test(home: str | None, as_json: bool) -> None:
       crosschat notify test
     """
     _configure(home, "test", as_json=as_json)
+
+
+@notify.command()
+@click.option("--unread", type=Duration(), metavar="TIME", help="A message that nobody has read for so long.")
+@click.option("--stuck", type=Duration(), metavar="TIME", help="A claimed task without a sign of its claimant.")
+@json_option
+@click.pass_obj
+def after(home: str | None, unread: float | None, stuck: float | None, as_json: bool) -> None:
+    """Say after how long an unread message or a silent task needs you, on the page and in `crosschat status`, too.
+
+    Without an option it is shown; 10 minutes and half an hour, if you never said.
+
+    \b
+    Example:
+      crosschat notify after --unread 1h --stuck 2h
+    """
+    request = wire.Configure(
+        id=new_id(),
+        about="patience",
+        change="show" if unread is None and stuck is None else "set",
+        unread_s=unread,
+        stuck_s=stuck,
+    )
+    with running_hub(configuration(home)) as control:
+        found = control.ask(request, wire.Configured)
+    if as_json:
+        text.echo_json({"unreadSeconds": found.unread_s, "stuckSeconds": found.stuck_s})
+    else:
+        text.echo(f"unread messages after {found.unread_s:g} s, silent tasks after {found.stuck_s:g} s")
 
 
 def _configure(

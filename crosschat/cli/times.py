@@ -30,6 +30,26 @@ def parse_time(text: str, now: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def parse_duration_s(text: str) -> float:
+    """`90s`, `10m`, `2h`, `1d`. Raises ValueError."""
+    found = _AGO.fullmatch(text.strip().lower())
+    if found is None:
+        raise ValueError(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+
+
+class Duration(click.ParamType[float]):
+    """An option whose value is a length of time; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration_s(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no length of time: write 90s, 10m, 2h or 1d", param, ctx)
+
+
 class Time(click.ParamType[str]):
     """An option whose value is such a time."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -159,6 +160,7 @@ def _badge_mark(kind: str, value: str | None) -> str:
     return _mark("badge", kind) if value is None else _mark("badge", kind, value)
 
 
+@lru_cache(maxsize=4096)
 def _mark(*parts: str) -> str:
     """One word for the index. Equal for equal parts only: lengths are hashed, too."""
     text = "".join(f"{len(part)}:{part}" for part in parts)

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from crosschat.wire import Configure, Need
 
 SETTING: Final = "notify"
+PATIENCE: Final = "patience"
+LEAST_S: Final = 1.0
+MOST_S: Final = 30 * 24 * 3600.0
 AT_ONCE: Final = 2
 WAITING: Final = 20
 RUN_S: Final = 10.0
@@ -78,7 +81,7 @@ class Notifier:
     ) -> None:
         self._router = router
         self._settings = settings
-        self._patience = patience
+        self._usual = patience
         self._page = page
         self._log = log
         self._known: set[tuple[str, str]] = set()
@@ -91,6 +94,7 @@ class Notifier:
         values = kept if isinstance(kept, dict) else {}
         self.command = arguments_in(values.get("command"))
         self.contents = values.get("contents") is True
+        self.patience = _patience_in(settings.get(PATIENCE), patience)
 
     def tell(self, notice: Notice) -> None:
         """Have the person notified soon. Never waits, never raises; without a command it does nothing."""
@@ -158,7 +162,7 @@ class Notifier:
 
     def _needs(self) -> tuple[Need, ...]:
         router = self._router
-        return attention.needs(router.state, router.presence, router.clock_ms(), self._patience)
+        return attention.needs(router.state, router.presence, router.clock_ms(), self.patience)
 
     async def _texts(self, needs: Sequence[Need]) -> dict[int, str]:
         try:
@@ -211,7 +215,9 @@ class Notifier:
     # --- configuring
 
     async def configure(self, frame: Configure, pid: int) -> Configured:
-        """Show, change or try the command. Raises Refused."""
+        """Show, change or try the command, or change how long is too long. Raises Refused."""
+        if frame.about == "patience":
+            return await self._configure_patience(frame, pid)
         problem = self.problem
         if frame.change != "show":
             refuse_all_but_a_person(pid)
@@ -232,6 +238,35 @@ class Notifier:
                 raise Refused(Code.CONFLICT, "No command is set: `crosschat notify set -- COMMAND` sets one.")
             self.problem = problem = await self._tell_now(Notice(kind="test", session="a test"))
         return Configured(id=frame.id, command=self.command, contents=self.contents, problem=problem)
+
+    async def _configure_patience(self, frame: Configure, pid: int) -> Configured:
+        if frame.change != "show":
+            refuse_all_but_a_person(pid)
+            given = {"unread_s": frame.unread_s, "stuck_s": frame.stuck_s} if frame.change == "set" else {}
+            changed = {name: value for name, value in given.items() if value is not None}
+            for name, value in changed.items():
+                if not LEAST_S <= value <= MOST_S:
+                    raise Refused(Code.INVALID, f"{name} goes from {LEAST_S:g} to {MOST_S:g} seconds.", path=name)
+            patience = attrs.evolve(self.patience if changed else self._usual, **changed)
+            await keep(self._settings, PATIENCE, attrs.asdict(patience) if changed else None)
+            self.patience = patience
+        return Configured(id=frame.id, unread_s=self.patience.unread_s, stuck_s=self.patience.stuck_s)
+
+
+def _patience_in(value: object, usual: Patience) -> Patience:
+    """From the settings, as far as it is one."""
+    kept = value if isinstance(value, dict) else {}
+    return attrs.evolve(
+        usual,
+        unread_s=_seconds(kept.get("unread_s"), usual.unread_s),
+        stuck_s=_seconds(kept.get("stuck_s"), usual.stuck_s),
+    )
+
+
+def _seconds(value: object, usual: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return usual
+    return float(value) if LEAST_S <= value <= MOST_S else usual
 
 
 def _key(need: Need) -> tuple[str, str]:

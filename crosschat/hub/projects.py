@@ -178,6 +178,7 @@ class Projects:
 
 def _real_directory(path: str) -> str:
     """The directory without links in its path. Raises Refused."""
+    path = os.path.expanduser(path)  # of the page: a shell has done that already
     if not path.startswith("/") or len(path) > PATH_CHARS or "\x00" in path:
         raise Refused(Code.INVALID, "The path of a project is absolute.", path="path")
     real = os.path.realpath(path)

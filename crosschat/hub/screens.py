@@ -12,7 +12,6 @@ import attrs
 import trio
 
 from crosschat.core import attention, views
-from crosschat.core.attention import Patience
 from crosschat.errors import Code, Refused
 from crosschat.pagewire import Event, Hub, Needs, People, Permission, PermissionOver, ScreenFrame
 from crosschat.pagewire import Pairing as PairingFrame
@@ -20,6 +19,7 @@ from crosschat.pagewire import Pairing as PairingFrame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crosschat.core.attention import Patience
     from crosschat.core.pairing import Waiting
     from crosschat.hub.events import EventLog
     from crosschat.hub.instances import Instances
@@ -71,6 +71,7 @@ class Screens:
         survey: Survey,
         events: EventLog,
         instances: Instances,
+        patience: Callable[[], Patience],
         version: str,
         hub: Callable[[], Hub],
         log: Logger,
@@ -81,6 +82,7 @@ class Screens:
         self.survey = survey
         self.events = events
         self.instances = instances
+        self._patience = patience
         self.version = version
         self.hub = hub
         self.log = log
@@ -110,7 +112,7 @@ class Screens:
         if not self.needs_are_kept:
             self._needs_made_at = trio.current_time()
             router = self.router
-            found = attention.needs(router.state, router.presence, router.clock_ms(), Patience())
+            found = attention.needs(router.state, router.presence, router.clock_ms(), self._patience())
             self._needs = Needs(needs=found)
         return self._needs
 

@@ -273,6 +273,7 @@ class Hub:
                         survey=survey,
                         events=self.events,
                         instances=instances,
+                        patience=lambda: notifier.patience,
                         version=self.version,
                         hub=partial(self.show, router, recovered, permissions),
                         log=self.log,
@@ -360,7 +361,8 @@ class Hub:
         self.events.add("launched", f"a session was started in {project}, {where}")
 
     def _needs(self, router: Router) -> dict[str, int]:
-        found = attention.needs(router.state, router.presence, _now_ms(), self.options.patience)
+        patience = self.notifier.patience if self.notifier is not None else self.options.patience
+        found = attention.needs(router.state, router.presence, _now_ms(), patience)
         return dict(Counter(need.kind for need in found))
 
     def inspect(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Inspect) -> HubStatus:

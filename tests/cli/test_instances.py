@@ -44,6 +44,8 @@ class Hub:
                 yield wire.Done(id=frame.id)
             case wire.Launch():
                 yield wire.Launched(id=frame.id, where="in tmux: tmux attach -t crosschat")
+            case wire.Configure(about="patience"):
+                yield wire.Configured(id=frame.id, unread_s=frame.unread_s or 600, stuck_s=frame.stuck_s or 1800)
             case wire.Configure():
                 if frame.change in ("set", "unset"):
                     self.commands[frame.about] = frame.command
@@ -194,3 +196,13 @@ def test_a_notification_that_fails_its_test_is_status_1(run: Run, home: Home) ->
         assert run("notify").exit_code == 0
     assert (shown.exit_code, "tell ended with status 1" in shown.stderr) == (1, True)
     assert [frame.change for frame in fake.asked if isinstance(frame, wire.Configure)] == ["test", "test", "show"]
+
+
+def test_how_long_is_too_long_is_said_in_lengths_of_time(run: Run, home: Home) -> None:
+    with FakeHub(home, Hub()) as hub:
+        shown = run("notify", "after", "--unread", "2h")
+        run("notify", "after", "--json")
+        assert run("notify", "after", "--stuck", "soon").exit_code == 2
+    assert shown.output == "unread messages after 7200 s, silent tasks after 1800 s\n"
+    asked_for = [(frame.change, frame.unread_s) for frame in hub.asked if isinstance(frame, wire.Configure)]
+    assert asked_for == [("set", 7200.0), ("show", None)]

@@ -206,6 +206,53 @@ async def test_a_session_can_neither_set_nor_try_it(tmp_path: Path) -> None:
     assert (await made.configure(wire.Configure(id="2", about="notify"), A_SESSION)).command == ()
 
 
+async def test_how_long_is_too_long_can_be_said_and_is_kept(tmp_path: Path) -> None:
+    middle = Middle("ada")
+    made = notifier(middle, tmp_path)
+
+    async def configure(change: str, pid: int = PID, **seconds: float) -> wire.Configured:
+        frame = wire.Configure(id="1", about="patience", change=change, **seconds)  # type: ignore[arg-type]
+        return await made.configure(frame, pid)
+
+    shown = await configure("show", A_SESSION)
+    assert (shown.unread_s, shown.stuck_s) == (Patience().unread_s, Patience().stuck_s)
+    assert (await configure("set", unread_s=90)).stuck_s == Patience().stuck_s
+    assert notifier(middle, tmp_path).patience == Patience(unread_s=90)
+    for wrong in ({"unread_s": 0.0}, {"stuck_s": 1e9}, {"stuck_s": -1.0}):
+        with pytest.raises(Refused) as refused:
+            await configure("set", PID, **wrong)
+        assert refused.value.code is Code.INVALID
+    with pytest.raises(Refused):
+        await configure("set", A_SESSION, unread_s=5)
+    await configure("unset")
+    assert notifier(middle, tmp_path).patience == made.patience == Patience()
+
+
+@pytest.mark.parametrize("kept", [5, "x", {"unread_s": "soon"}, {"unread_s": True}, {"unread_s": -1, "stuck_s": 1e99}])
+async def test_a_setting_that_makes_no_sense_is_ignored(tmp_path: Path, kept: object) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"patience": kept, "notify": kept}))
+    made = notifier(Middle("ada"), tmp_path)
+    assert (made.patience, made.command) == (Patience(), ())
+
+
+async def test_a_message_that_nobody_reads_is_told_when_it_is_old_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.02)
+    middle = Middle("ada", "ben")
+    now_ms = NOW_MS
+    middle.router.clock_ms = lambda: now_ms
+    made = notifier(middle, tmp_path)
+    await set_command(made, *recorder(tmp_path))
+    async with running(made):
+        middle.commit(*middle.messages(["look"], to=("ben",), by="ada"))
+        await trio.sleep(0.1)
+        assert not list((tmp_path / "told").iterdir())
+        now_ms += int(Patience().unread_s * 1000) + 2000
+        (document,) = await told(tmp_path, 1)
+        assert (document["kind"], document["session"]) == ("unread", "ada")
+
+
 # --- running
 
 

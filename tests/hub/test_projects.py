@@ -94,6 +94,12 @@ async def test_what_is_no_directory_is_not_registered(tmp_path: Path, path: str,
     assert not (tmp_path / "instances.json").exists()
 
 
+async def test_the_persons_home_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    directory(tmp_path, "app")
+    assert (await open_projects(tmp_path).add("~/app")).path == str(tmp_path / "app")
+
+
 async def test_a_file_is_no_project(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(Refused, match="is no directory"):
