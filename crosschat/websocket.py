@@ -151,6 +151,10 @@ class Connection:
         return not self._pipe.unsent
 
     @property
+    def unsent_bytes(self) -> int:
+        return len(self._pipe.unsent)
+
+    @property
     def closed(self) -> bool:
         return self._pipe.closed
 

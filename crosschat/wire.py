@@ -47,6 +47,7 @@ The control door (command line to hub)
     launch     start a session of Claude Code in a registered directory; answered by `launched`
     configure  the command that starts sessions, or that notifies the person; answered by `configured`
     probe      a message to nobody: it goes into the log, and to who follows it; answered by `done`
+    metrics    the hub's figures in Prometheus' text format; answered by `figures`
     inspect    the hub's own state, with `tree` its live tasks; answered by `hub_status`
     stop       the hub stops cleanly; answered by `done` before it goes
 
@@ -54,8 +55,8 @@ From the hub
     welcome    answers `hello`: who the agent is, and from where deliveries begin
     batch      deliveries: all that concerns the reader in `from_seq`..`to_seq`, in order. What was filtered counts,
                so the next batch begins at `to_seq` + 1; anything else is a hole
-    sent, page, peer_list, done, code, key_list, session_list, hub_status, brief, cost_list   answers; `id` is the
-               request's
+    sent, page, peer_list, done, code, key_list, session_list, hub_status, figures, brief, cost_list   answers; `id`
+               is the request's
     asked      the request was taken up, and waits for the person; said again at least every 15 s while it waits
     verdict    the person's decision: `output` is what the hook prints, if `digest` is over its own bytes
     no_opinion  nobody decides here, or not any more: the session's own dialog does
@@ -593,6 +594,12 @@ class Configure:
 
 
 @attrs.frozen(kw_only=True)
+class Metrics:
+    type: ClassVar = "metrics"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
 class Inspect:
     type: ClassVar = "inspect"
     id: str
@@ -873,6 +880,26 @@ class CostList:
 
 
 @attrs.frozen(kw_only=True)
+class ReaderView:
+    """A connected agent as a reader of the log: up to `cursor` it was shown everything, up to `covered` it was told
+    all that concerns it; `lag` records are still to be looked at for it, `unsent` bytes wait to leave."""
+
+    id: str
+    name: str
+    cursor: int
+    covered: int
+    lag: int = 0
+    unsent: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Figures:
+    type: ClassVar = "figures"
+    id: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
 class HubStatus:
     type: ClassVar = "hub_status"
     id: str
@@ -897,6 +924,9 @@ class HubStatus:
     damage: tuple[DamageView, ...] = ()
     notices: tuple[str, ...] = ()
     idle_stop_s: float | None = None
+    readers: tuple[ReaderView, ...] = ()
+    pending: int = 0  # permission requests that wait for the person
+    counters: dict[str, int] = attrs.Factory(dict)  # since the start
     needs: dict[str, int] = attrs.Factory(dict)  # what needs the person, by kind
     notify_problem: str | None = None  # why the last notification failed
     search_behind: int = 0  # records that a search does not see yet
@@ -956,6 +986,7 @@ ControlFrame: TypeAlias = (
     | Configure
     | Cost
     | Probe
+    | Metrics
     | Succeed
     | NewCode
     | Keys
@@ -969,11 +1000,11 @@ ControlFrame: TypeAlias = (
 )
 HubFrame: TypeAlias = (
     Welcome | Batch | Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | CostList
-    | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Activity | Cleared | Error
-    | Bye
+    | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Figures
+    | Activity | Cleared | Error | Bye
 )  # fmt: skip
 Answer: TypeAlias = (
-    Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Brief | CostList
+    Sent | Page | PeerList | Done | PairingCode | KeyList | SessionList | HubStatus | Figures | Brief | CostList
     | PermissionAsked | Verdict | NoOpinion | Rules | ProjectList | Launched | Configured | Error
 )  # fmt: skip
 

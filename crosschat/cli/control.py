@@ -54,6 +54,7 @@ Asking = (
     | wire.Launch
     | wire.Configure
     | wire.Inspect
+    | wire.Metrics
     | wire.Probe
     | wire.Stop
 )

@@ -23,6 +23,8 @@ EVERYDAY: Final = {
     "stop": ("lifecycle", "Stop the hub, if one runs."),
     "restart": ("lifecycle", "Stop the hub and start it again."),
     "status": ("status", "Show whether the hub runs and how it is."),
+    "top": ("watching", "Watch how the hub is."),
+    "metrics": ("watching", "Print the hub's figures for Prometheus."),
     "peers": ("status", "List the agents."),
     "dashboard": ("dashboard", "Open the page, and pair a browser with it."),
     "tasks": ("tasks", "List tasks, free one, or open one again."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from crosschat.paths import Configuration
 
+READER_COLUMNS = ("connected", "shown up to", "told up to", "records behind", "bytes unsent")
 PEER_COLUMNS = ("name", "state", "activity", "silent", "unread", "tasks", "project", "directory")
 UNJOINED_COLUMNS = ("not joined", "activity", "directory")
 ACTIVITY = {"working": "working", "waiting": "waiting on you", "idle": "idle", None: "unknown"}
@@ -55,7 +56,7 @@ def status(ctx: click.Context, tree: bool, as_json: bool) -> None:
         told = {"ignored": list(chosen.ignored), **_unjoined_json(sessions)}
         text.echo_json({"running": True, **wire.complete(found), **told})
     else:
-        _print_status(found, chosen)
+        print_status(found, chosen)
         _print_unjoined(sessions)
 
 
@@ -83,7 +84,11 @@ def _print_ignored(chosen: Configuration) -> None:
         text.echo(text.styled("ignored", fg="yellow"), f"  {variable} is set for another product; unset it")
 
 
-def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
+def status_json(found: wire.HubStatus, chosen: Configuration) -> dict[str, object]:
+    return {"running": True, **wire.complete(found), "ignored": list(chosen.ignored)}
+
+
+def print_status(found: wire.HubStatus, chosen: Configuration) -> None:
     stops = "stays" if found.idle_stop_s is None else f"stops after {found.idle_stop_s:g} s without use"
     rows = [
         ("hub", f"running, pid {found.pid}, version {found.version}, since {found.started_at}, {stops}"),
@@ -94,6 +99,11 @@ def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
         ("memory", _size(found.rss_bytes)),
         ("open tasks", str(found.open_tasks)),
         ("needs you", ", ".join(f"{count} {kind}" for kind, count in found.needs.items()) or "nothing"),
+        ("requests", f"{found.pending} wait for permission" if found.pending else "none wait for permission"),
+        (
+            "so far",
+            ", ".join(f"{count} {name}" for name, count in found.counters.items() if count) or "nothing",
+        ),
         ("agents", f"{sum(agent.connected for agent in found.agents)} connected, {len(found.agents)} known"),
     ]
     for label, value in rows:
@@ -110,6 +120,9 @@ def _print_status(found: wire.HubStatus, chosen: Configuration) -> None:
     if found.agents:
         text.echo()
         print_peers(found.agents)
+    if found.readers:
+        text.echo()
+        print_readers(found.readers)
     if found.tree:
         text.echo()
         for line in found.tree:
@@ -140,6 +153,12 @@ def _sync(found: wire.HubStatus) -> str:
 
 def _size(rss_bytes: int | None) -> str:
     return "not known" if rss_bytes is None else f"{rss_bytes / 1e6:.0f} MB"
+
+
+def print_readers(readers: tuple[wire.ReaderView, ...]) -> None:
+    """Who is connected, and how far."""
+    rows = [(one.name, str(one.cursor), str(one.covered), str(one.lag), str(one.unsent)) for one in readers]
+    text.print_table(READER_COLUMNS, rows)
 
 
 def print_peers(peers: tuple[wire.PeerView, ...]) -> None:

@@ -44,12 +44,14 @@ from crosschat.wire import (
     Cost,
     CostList,
     Done,
+    Figures,
     HubFrame,
     HubStatus,
     Inspect,
     KeyList,
     Keys,
     Launch,
+    Metrics,
     NewCode,
     PairingCode,
     PeerList,
@@ -94,6 +96,7 @@ class Desk:
     permissions: PermissionDesk
     survey: Survey
     log: Logger
+    metrics: Callable[[Metrics], Figures] = attrs.field(kw_only=True)
     instances: Instances = attrs.field(kw_only=True)
     notifier: Notifier = attrs.field(kw_only=True)
     pairing: Pairing | None = None  # as long as there is no page
@@ -124,6 +127,7 @@ async def _serve(desk: Desk, stream: trio.SocketStream) -> None:
     buffer = bytearray()
     allowed_s = FIRST_LINE_S
     while (line := await _next_line(stream, buffer, allowed_s)) is not None:
+        desk.router.counts["commands"] += 1
         desk.router.enter()
         try:
             await trio.lowlevel.checkpoint()  # who waits for activity sees it, however short the request is
@@ -236,6 +240,8 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return SessionList(id=frame.id, unjoined=known.unjoined, problem=known.problem)
         case Inspect():
             return desk.inspect(frame)
+        case Metrics():
+            return desk.metrics(frame)
         case NewCode():
             pairing = _pairing(desk)
             code = pairing.new_code(pid)

@@ -70,6 +70,10 @@ class Delivery:
         self.told = after_seq
         self._behind = trio.Event()
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._connection.unsent_bytes
+
     def offer(self, fresh: Fresh) -> None:
         """Called by the router with what was just committed. Never waits, never raises."""
         if self.covered != fresh.first - 1 or not self._connection.idle:
@@ -88,6 +92,7 @@ class Delivery:
             self._told(fresh.last)
 
     def _told(self, upto: int) -> None:
+        self._router.counts["frames"] += 1
         self.told = upto
         self._router.presence.offer(self._agent, upto)
 

@@ -45,6 +45,7 @@ from crosschat.wire import (
     PeerList,
     Peers,
     Read,
+    ReaderView,
     Ring,
     Search,
     SetStatus,
@@ -77,6 +78,7 @@ class Doorway:
     supervisor: Supervisor
     notices: tuple[str, ...] = ()
     stopping: bool = False
+    deliveries: dict[str, Delivery] = attrs.Factory(dict)  # of the connected agents
     _buckets: dict[str, Bucket] = attrs.Factory(dict)
 
     def bucket(self, agent: str) -> Bucket:
@@ -92,6 +94,21 @@ class Doorway:
             raise Refused(
                 Code.HUB_FULL, f"{self.quotas.agents} agents are connected, which is the limit.", retry_after_ms=5000
             )
+
+    def readers(self) -> tuple[ReaderView, ...]:
+        """How far each connected agent is."""
+        state = self.router.state
+        return tuple(
+            ReaderView(
+                id=agent,
+                name=state.name_of(agent),
+                cursor=state.agents[agent].cursor,
+                covered=one.covered,
+                lag=max(0, state.head - one.covered),
+                unsent=one.unsent_bytes,
+            )
+            for agent, one in self.deliveries.items()
+        )
 
     def farewell(self, reason: str, *, until_asked: bool) -> None:
         """Tell every connected bridge that the hub stops, and when to come back."""
@@ -172,10 +189,13 @@ class _Peer:
             return
         agent = self._who.id
         router = self._router
+        router.counts["joins"] += 1
         older = router.attach(agent, self)
         if isinstance(older, _Peer):
+            router.counts["superseded"] += 1
             older.supersede()
         self._delivery = Delivery(router, self._connection, agent, welcome.after_seq)
+        self._door.deliveries[agent] = self._delivery
         router.presence.arrive(
             agent, status=hello.status, detail=hello.detail, offered=welcome.after_seq, now_ms=router.clock_ms()
         )
@@ -194,6 +214,7 @@ class _Peer:
         finally:
             watching.cancel()
             if router.detach(agent, self):
+                del self._door.deliveries[agent]
                 router.presence.leave(agent, now_ms=router.clock_ms())
                 if not self._door.stopping:
                     name = router.state.name_of(agent)

@@ -8,6 +8,7 @@ presence and nothing else.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -117,6 +118,7 @@ class Router:
         self.waiters = Waiters(self.tell_activity)
         self._readers: dict[object, Reader] = {}
         self._said = trio.Event()
+        self.counts: Counter[str] = Counter()  # since the start, for people; see `metrics`
         self._busy = 0
         self._activity = trio.Event()
 
@@ -164,6 +166,7 @@ class Router:
             self.event("cleared", f"earlier messages left the channel, by {by}")
 
     def defect(self, error: BaseException) -> None:
+        self.counts["defects"] += 1
         self._log.error("defect", error=repr(error), exc_info=error)
 
     # --- for the doors

@@ -36,6 +36,7 @@ from crosschat.hub.guard import origin_of
 from crosschat.hub.instances import Instances
 from crosschat.hub.launcher import Launcher
 from crosschat.hub.lock import HubNote, NoteFile
+from crosschat.hub.metrics import prometheus
 from crosschat.hub.notify import Notifier
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.peers import Doorway, serve_peer
@@ -60,7 +61,7 @@ from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, OPERATIONS_QUEUED, Quot
 from crosschat.model import THE_SYSTEM, iso
 from crosschat.pagewire import Hub as HubFrame
 from crosschat.paths import Home
-from crosschat.wire import PROTOCOL, DamageView, HubStatus, Inspect
+from crosschat.wire import PROTOCOL, DamageView, Figures, HubStatus, Inspect, Metrics
 
 if TYPE_CHECKING:
     import socket
@@ -200,7 +201,7 @@ class Hub:
             await searching.run()
 
     def _trouble(self, error: Exception) -> None:
-        self.log.warning("files beside the log are behind", error=repr(error))
+        self.log.warning("files beside the log are behind", exc_info=error)
 
     async def _serve(self, router: Router, recovered: Recovered, task_status: trio.TaskStatus[None]) -> None:
         home, options = self.options.home, self.options
@@ -237,13 +238,14 @@ class Hub:
         asking = AskList(home.ask, self.files, settings, self.log)
         permissions = PermissionDesk(router=router, audit=audit, watch=watch, asking=asking, log=self.log)
         inspect = partial(self.inspect, router, recovered, permissions)
+        figures = partial(self.figures, router, recovered, permissions)
         projects = Projects(self.files, home.root / "instances.json")
         self.instances = instances = Instances(router, projects, Launcher(home), settings, self.log)
         self.notifier = notifier = Notifier(router, settings, options.patience, lambda: self.page, self.log)
         permissions.watch(notifier)
         desk = Desk(
             router, inspect, self.stop, self.succession, permissions, survey, self.log,
-            instances=instances, notifier=notifier,
+            metrics=figures, instances=instances, notifier=notifier,
         )  # fmt: skip
         try:
             async with trio.open_nursery() as network:
@@ -365,6 +367,11 @@ class Hub:
         found = attention.needs(router.state, router.presence, _now_ms(), patience)
         return dict(Counter(need.kind for need in found))
 
+    def figures(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Metrics) -> Figures:
+        """The same for programs."""
+        found = self.inspect(router, recovered, permissions, Inspect(id=asked.id))
+        return Figures(id=asked.id, text=prometheus(found, self.started_ms / 1000))
+
     def inspect(self, router: Router, recovered: Recovered, permissions: PermissionDesk, asked: Inspect) -> HubStatus:
         """What `crosschat status` shows."""
         state, stats = router.state, self.stats
@@ -392,6 +399,9 @@ class Hub:
             damage=_damage(recovered),
             notices=(*recovered.notices, *permissions.problems()),
             idle_stop_s=self.options.idle_stop_s,
+            readers=self.doorway.readers() if self.doorway is not None else (),
+            pending=len(permissions.requests()),
+            counters={**_writer_counts(stats), **router.counts},
             needs=self._needs(router),
             notify_problem=self.notifier.problem if self.notifier is not None else None,
             search_behind=router.finder.behind if router.finder is not None else 0,
@@ -408,6 +418,13 @@ def _damage(recovered: Recovered) -> tuple[DamageView, ...]:
     return tuple(
         DamageView(file=str(one.file), line=one.line_number, reason=one.reason) for one in recovered.log.damages[:100]
     )
+
+
+def _writer_counts(stats: WriterStats) -> dict[str, int]:
+    return {
+        "records": stats.records, "batches": stats.batches, "bytes": stats.bytes, "refused": stats.refused,
+        "failed_batches": stats.failed_batches,
+    }  # fmt: skip
 
 
 async def _listen(

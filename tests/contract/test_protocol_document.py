@@ -84,7 +84,7 @@ def test_every_answer_carries_the_id_of_its_request() -> None:
 def test_every_request_that_changes_something_carries_a_cid() -> None:
     reading = {"hello", "read", "search", "peers", "mark", "waking", "tail", "session", "keys", "sessions", "inspect"}
     reading |= {"projects", "cost"}
-    reading |= {"ring", "stop", "succeed", "new_code", "revoke"}  # said twice, they do no more than once
+    reading |= {"metrics", "ring", "stop", "succeed", "new_code", "revoke"}  # said twice, they do no more than once
     asking = {"permission", "ran", "ask"}  # nothing of it is a record
     beside_the_log = {"project", "launch", "configure"}  # what is already so stays so; a launch starts a new session
     for union in (wire.AgentFrame, wire.ControlFrame):

@@ -173,6 +173,8 @@ class FakeConnection:
         self._unsent: list[bytes] = []
         self._change = trio.Event()
 
+    unsent_bytes = 0
+
     @property
     def idle(self) -> bool:
         return not self._unsent

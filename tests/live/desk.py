@@ -59,7 +59,8 @@ class LiveDesk:
         instances, notifier = verbs_of(self.middle.router, self.settings, self.home)
         shared = control.Desk(
             self.middle.router, _no_status, _no_stop, Succession("1", Will(idle_stop_s=None, port=None)),
-            self.permissions, Survey(self.middle.router), log, instances=instances, notifier=notifier,
+            self.permissions, Survey(self.middle.router), log,
+            metrics=_no_figures, instances=instances, notifier=notifier,
         )  # fmt: skip
         self._nursery = nursery
         self._scope = trio.CancelScope()
@@ -106,6 +107,10 @@ class LiveDesk:
 
 def _no_status(_: wire.Inspect) -> wire.HubStatus:
     raise AssertionError("nobody asks for it")
+
+
+def _no_figures(_: wire.Metrics) -> wire.Figures:
+    raise AssertionError("nobody asks for them")
 
 
 def _no_stop(reason: str, *, until_asked: bool) -> None:

@@ -102,7 +102,7 @@ class Caller:
         instances, notifier = verbs_of(router, settings, Home(nowhere))
         self.desk = control.Desk(
             router, _unasked, _never_stopped, succession, permissions, Survey(router), log,
-            instances=instances, notifier=notifier,
+            metrics=_unasked_figures, instances=instances, notifier=notifier,
         )  # fmt: skip
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []
@@ -142,6 +142,10 @@ class Caller:
 
 def _unasked(_: wire.Inspect) -> wire.HubStatus:
     raise AssertionError("nobody asked for it")
+
+
+def _unasked_figures(_: wire.Metrics) -> wire.Figures:
+    raise AssertionError("nobody asks for them")
 
 
 def _never_stopped(reason: str, *, until_asked: bool) -> None:
