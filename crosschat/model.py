@@ -24,6 +24,7 @@ NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 USER: Final = "user"  # the person at the page
 CLI: Final = "cli"  # the person's terminal
 SYSTEM: Final = "system"  # the hub itself
+NO_PROCESS: Final = ""  # in the place of a process: the agent was given up, and nobody becomes it again
 RESERVED_NAMES: Final = frozenset({"here", USER, CLI, SYSTEM})
 
 JsonObject: TypeAlias = dict[str, object]  # as parsed: null, booleans, numbers, strings, lists, objects

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from crosschat.core import requests
-from crosschat.core.identity import Join, Joined, change_session, join
+from crosschat.core.identity import Join, Joined, change_session, join, take_up
 from crosschat.core.ids import make_id
 from crosschat.core.requests import Request
 from crosschat.core.tasks import lease_ended
@@ -89,7 +89,15 @@ class SessionChanged:
     session: str
 
 
-Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Receive | SessionChanged
+@attrs.frozen
+class TakeUp:
+    """The process of `agent` goes on with the conversation of `earlier`, which is away."""
+
+    agent: str
+    earlier: str
+
+
+Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Receive | SessionChanged | TakeUp
 
 
 @attrs.frozen
@@ -119,7 +127,7 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
                 keys.add(f"message:{state.message_id(task.target)}")
         case EndLease():
             keys.add(f"message:{state.message_id(frame.target)}")
-        case Join() | BeginEpoch() | SessionChanged():
+        case Join() | BeginEpoch() | SessionChanged() | TakeUp():
             keys.add("agents")
         case ClearChannel() | Restore():
             keys.add("clears")
@@ -147,6 +155,8 @@ def handle(state: State, presence: Presence, who: Actor, frame: Operation, slot:
             return _receive(state, frame, slot)
         case SessionChanged():
             return Effects(change_session(state, frame.agent, frame.session, slot))
+        case TakeUp():
+            return Effects(take_up(state, presence, frame.agent, frame.earlier, slot))
         case _:
             return _request(state, presence, who, frame, slot)
 

@@ -21,7 +21,7 @@ import attrs
 from crosschat.core.ids import make_id
 from crosschat.errors import Code, Refused
 from crosschat.limits import NAME_CHARS, PATH_CHARS, SHORT_TEXT_CHARS
-from crosschat.model import NAME_PATTERN, RESERVED_NAMES, AgentJoined, Slot
+from crosschat.model import NAME_PATTERN, NO_PROCESS, RESERVED_NAMES, AgentJoined, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,33 @@ def change_session(state: State, agent: str, session: str, slot: Slot) -> tuple[
     )
 
 
+def take_up(state: State, presence: Presence, agent: str, earlier: str, slot: Slot) -> tuple[AgentJoined, ...]:
+    """The process of `agent` goes on as `earlier`, which is away, and `agent` is given up. A name that was asked for
+    stays with the process. Nothing if that is not so any more."""
+    now, then = state.agents.get(agent), state.agents.get(earlier)
+    if now is None or then is None or now.given_up or then.id in presence.connected:
+        return ()
+    names = (now.name, then.name) if now.explicit else (then.name, now.name)
+    taken = (then.id, names[0], now.explicit or then.explicit, then.session, now.process)
+    given_up = (now.id, names[1], False, None, NO_PROCESS)
+    return tuple(
+        AgentJoined(
+            seq=slot.seq + offset,
+            id=make_id("r", state.epoch, slot.seq + offset),
+            ts=slot.now_ms,
+            by=identifier,
+            agent=identifier,
+            name=name,
+            cwd=now.cwd,
+            project=now.project,
+            session=session,
+            process=process,
+            explicit=explicit,
+        )
+        for offset, (identifier, name, explicit, session, process) in enumerate((taken, given_up))
+    )
+
+
 def _check(asked: Join) -> None:
     if len(asked.cwd) > PATH_CHARS or not asked.cwd.startswith("/"):
         raise Refused(Code.INVALID, f"cwd is an absolute path of at most {PATH_CHARS} characters", path="cwd")
@@ -141,7 +168,8 @@ def _seed(name: str) -> str:
 
 def _name(state: State, known: Agent | None, asked: Join, slot: Slot) -> tuple[str, tuple[str, ...]]:
     own = known.id if known is not None else None
-    taken = {agent.name.lower() for agent in state.agents.values() if agent.id != own} | RESERVED_NAMES
+    others = [agent for agent in state.agents.values() if agent.id != own and not agent.given_up]
+    taken = {agent.name.lower() for agent in others} | RESERVED_NAMES
     if asked.name is None:
         if known is not None and not known.explicit:
             return known.name, ()

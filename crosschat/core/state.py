@@ -19,6 +19,7 @@ from crosschat.core.addressing import Directory
 from crosschat.core.ids import make_id, seq_of
 from crosschat.core.ledger import Audience, Entry, Ledger
 from crosschat.model import (
+    NO_PROCESS,
     USER,
     About,
     AgentJoined,
@@ -64,6 +65,11 @@ class Agent:
     shown: set[int] = attrs.Factory(set)
     paused: bool = False
     offered: int = 0
+
+    @property
+    def given_up(self) -> bool:
+        """Its process goes on as an earlier agent: nothing is sent to it, nobody sees it."""
+        return self.process == NO_PROCESS
 
 
 @attrs.frozen
@@ -288,7 +294,7 @@ class State:
             paused=known.paused if known else False,
             offered=known.offered if known else 0,
         )
-        self.directory = Directory({agent.name: agent.id for agent in self.agents.values()})
+        self.directory = Directory({agent.name: agent.id for agent in self.agents.values() if not agent.given_up})
 
     def _apply_cursor(self, record: Cursor) -> None:
         agent = self.agents.get(record.agent)

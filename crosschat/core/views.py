@@ -164,7 +164,7 @@ def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[
     """
     found: list[tuple[Agent, DeliveryState]] = []
     for agent in state.agents.values():
-        if agent.id == entry.author or not entry.audience.reaches(agent.id):
+        if agent.id == entry.author or agent.given_up or not entry.audience.reaches(agent.id):
             continue
         reached = _delivery_state(state, presence, agent, entry)
         if entry.audience.to is None and (
@@ -290,7 +290,7 @@ def _task_in_hand(state: State, agent: Agent, said: str | None) -> str | None:
 def peer_views(state: State, presence: Presence, now_ms: int, *, without: str | None = None) -> tuple[PeerView, ...]:
     """Agents that are connected, were so since the hub started, or hold a task, and of the others those of whom there
     was a sign last: what is sent to them waits, too. The newest, if they are too many."""
-    others = [agent for agent in state.agents.values() if agent.id != without]
+    others = [agent for agent in state.agents.values() if agent.id != without and not agent.given_up]
     listed = [agent for agent in others if presence.seen(agent.id) or state.held.get(agent.id)]
     known = {agent.id for agent in listed}
     listed += sorted((agent for agent in others if agent.id not in known), key=_last_sign, reverse=True)[:PEERS_AWAY]

@@ -247,17 +247,20 @@ class _Peer:
         if await self._was_restored(hello):
             self._door.log.warning("the log is older than what an agent has seen; a new epoch begins")
             await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex(), instead_of=hello.epoch))
-        self._door.refuse_if_full(
-            next((agent.id for agent in state.agents.values() if agent.process == process.key), None)
-        )
-        asked = Join(process=process.key, cwd=hello.cwd, name=hello.name, project=hello.project, session=hello.session)
+        pinned = next((agent for agent in state.agents.values() if agent.process == process.key), None)
+        self._door.refuse_if_full(pinned.id if pinned is not None else None)
+        # The hello's session may be older than what the hooks of the process have said since.
+        recorded = pinned.session if pinned is not None else None
+        session = router.told.of(process.key) or recorded or hello.session
+        asked = Join(process=process.key, cwd=hello.cwd, name=hello.name, project=hello.project, session=session)
         joined = (await router.ask(THE_SYSTEM, asked)).joined
         if joined is None:
             raise Refused(Code.INTERNAL, "Joining failed; the hub's log has the details.")
         self._door.refuse_if_full(joined.agent)  # others may have joined meanwhile
         self._who = Actor(joined.agent)
         cursor = state.agents[joined.agent].cursor
-        after, notices = self._resume(hello, cursor)
+        moved = router.told.has_moved(joined.agent)
+        after, notices = (cursor, ()) if moved else self._resume(hello, cursor)
         return Welcome(
             protocol=PROTOCOL,
             version=self._door.version,

@@ -19,6 +19,7 @@ from crosschat.core.handle import Effects, Operation, conflict_keys, handle
 from crosschat.core.ledger import Entry
 from crosschat.core.presence import Spent
 from crosschat.errors import Code, Refused
+from crosschat.hub.resuming import Told
 from crosschat.hub.waiters import Waiters
 from crosschat.journal import writer
 from crosschat.model import Clear, Pause
@@ -116,6 +117,7 @@ class Router:
         self.finder: Finder | None = None  # who looks for words; None: this Python has no SQLite
         self._events = events
         self.waiters = Waiters(self.tell_activity)
+        self.told = Told()
         self._readers: dict[object, Reader] = {}
         self._said = trio.Event()
         self.counts: Counter[str] = Counter()  # since the start, for people; see `metrics`
@@ -269,6 +271,11 @@ class Router:
     async def next_waking(self) -> None:
         """Return when a bridge said something of that kind."""
         await self._said.wait()
+
+    def tell(self, agent: str, frame: bytes) -> None:
+        """Give the bridge of `agent` a frame beside the deliveries."""
+        if (reader := self._readers.get(agent)) is not None:
+            reader.note(frame)
 
     def _is_paused(self, agent: str) -> bool:
         known = self.state.agents.get(agent)

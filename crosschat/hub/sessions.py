@@ -1,7 +1,7 @@
 """What the hooks of Claude Code sessions tell: who works, who waits for the person, who is idle; and what they get.
 
-Whose session an event belongs to comes from the kernel: the Claude Code process above the hook, which must have a
-connected agent. An event of any other process changes nothing and is answered with nothing. State of activity is
+Whose session an event belongs to comes from the kernel: the Claude Code process above the hook. An event of a process
+without an agent changes nothing but what `resuming` remembers of it. State of activity is
 volatile; a changed session id is a record, because a resumed session is recognised by it.
 
 Hooks of one session may overtake each other, for the session waits only for some. What they say of the activity counts
@@ -17,14 +17,14 @@ import trio
 
 from crosschat import processes
 from crosschat.core import briefs
-from crosschat.core.handle import SessionChanged
 from crosschat.core.presence import Spent
-from crosschat.model import THE_SYSTEM, Activity
+from crosschat.hub import resuming
 from crosschat.wire import Brief, SessionEvent
 
 if TYPE_CHECKING:
     from crosschat.core.state import Agent
     from crosschat.hub.router import Router
+    from crosschat.model import Activity
 
 # What the session does after an event, or after a notification of a kind: the person is asked, or has been silent.
 ACTIVITY: Final[dict[str | None, Activity | None]] = {
@@ -43,14 +43,15 @@ JOIN_S: Final = 20.0  # a session's bridge says how it is woken within this
 
 async def take_event(router: Router, pid: int, event: SessionEvent) -> Brief:
     """Note what the session above `pid` does; the brief that its hook prints. Raises Refused."""
-    hook = processes.find(pid)
-    agent = _agent_above(router, pid)
-    if agent is None or hook is None:
+    hook, claude = processes.find(pid), processes.find_agent_process(pid)
+    if hook is None or claude is None:
         return Brief(id=event.id)
-    if event.session is not None and event.session != agent.session and event.event != "end":
-        await router.ask(THE_SYSTEM, SessionChanged(agent.id, event.session))
+    agent = agent_of(router, claude)
+    if agent is None:
+        return resuming.before_it_joins(router, claude.key, event)
+    agent = await resuming.follow(router, agent, event)
     _note(router, agent, event, hook)
-    text = _text(router, router.state.agents[agent.id], event)
+    text = _text(router, agent, event)
     awaited = event.event in AWAITED
     router.presence.spend(
         agent.id,

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosschat.core import views
+from crosschat.core.handle import TakeUp
 from crosschat.errors import Code
 from crosschat.limits import NAME_CHARS, PATH_CHARS, SHORT_TEXT_CHARS
-from crosschat.model import NAME_PATTERN, RESERVED_NAMES, AgentJoined
+from crosschat.model import NAME_PATTERN, RESERVED_NAMES, THE_SYSTEM, AgentJoined
 from tests.core.world import World, refused
 
 
@@ -279,3 +281,34 @@ def test_names_stay_unique_and_connected_agents_keep_their_process(
         assert len(set(known)) == len(known)
         assert not RESERVED_NAMES & set(known)
         assert all(re.fullmatch(NAME_PATTERN, found.name) for found in world.state.agents.values())
+
+
+# --- a process that goes on as an earlier agent
+
+
+def test_an_agent_is_given_up_for_an_earlier_one_and_nobody_sees_or_reaches_it_any_more() -> None:
+    world = World()
+    a = world.join("a")
+    earlier = world.join(process="p1", session="s1", cwd="/srv/app")
+    world.leave(earlier)
+    now = world.join(process="p2", session="s2", cwd="/srv/app")
+    name = world.state.agents[now.id].name
+    assert len(world.do(THE_SYSTEM, TakeUp(now.id, earlier.id)).records) == 2
+    world.leave(now)
+    back = world.join(process="p2", session="s1", cwd="/srv/app")
+    assert back.id == earlier.id
+    listed = [peer.id for peer in views.peer_views(world.state, world.presence, world.now)]
+    assert sorted(listed) == sorted([a.id, earlier.id])
+    with refused(Code.UNKNOWN_MENTION):
+        world.send(a, f"@{name} hello")
+    sent = world.send(a, "to everybody")
+    entry = world.state.message(sent)
+    assert entry is not None
+    assert [agent.id for agent, _ in views.recipients_of(world.state, world.presence, entry)] == [earlier.id]
+    assert world.do(THE_SYSTEM, TakeUp(now.id, a.id)).records == ()  # it has no process any more
+
+
+def test_nobody_takes_the_place_of_an_agent_that_is_connected() -> None:
+    world = World()
+    one, two = world.join(process="p1", session="s1"), world.join(process="p2", session="s2")
+    assert world.do(THE_SYSTEM, TakeUp(two.id, one.id)).records == ()
