@@ -7,6 +7,7 @@ than its deadline, because the framework shields its writes from cancellation an
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 from contextlib import suppress
@@ -71,7 +72,7 @@ class Visit:
 
     def trust(self) -> None:
         """It is a page's stream: from here on it may last, and send what the protocol allows."""
-        self.time.deadline = float("inf")
+        self.time.deadline = math.inf
         self._allowed_bytes = None
         self.leave_the_strangers()
 
@@ -105,4 +106,6 @@ class Visit:
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
+        """The framework is done with it; it would keep a task for its idle time-out."""
         await self._stream.aclose()
+        self.time.deadline = -math.inf

@@ -24,7 +24,7 @@ from crosschat.hub.guard import Asked, Refusal, headers_of, judge
 from crosschat.hub.log import Logger
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.router import error_frame
-from crosschat.hub.visits import HURRY_S, REQUEST_BYTES, REQUEST_S, STRANGERS, Visit
+from crosschat.hub.visits import REQUEST_BYTES, REQUEST_S, STRANGERS, Visit
 from crosschat.limits import FRAME_BYTES
 from crosschat.pagewire import (
     SUBPROTOCOL,
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from crosschat.core.pairing import Key
     from crosschat.hub.dashboard import Link
 
+APP_QUEUE: Final = 4  # a refusal takes nothing out of it: body, end of body and end of connection must fit
 MESSAGE_BYTES: Final = 2 * FRAME_BYTES  # a frame that is a little too large gets its typed error, beyond it 1009
+FULL_S: Final = 0.1
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _STATUS: Final = {
     Code.TOO_LARGE: 413,
@@ -112,7 +114,9 @@ async def serve_page(
             try:
                 strangers.acquire_on_behalf_of_nowait(visit)
             except trio.WouldBlock:
-                with trio.move_on_after(HURRY_S):
+                with trio.move_on_after(FULL_S):  # what is not read would have the answer thrown away
+                    await stream.receive_some(REQUEST_BYTES)
+                with trio.move_on_after(FULL_S):
                     await stream.send_all(FULL)
                 return
             try:
@@ -130,6 +134,8 @@ async def serve_page(
 def _build(site: Site) -> Callable[[Visit], Awaitable[None]]:
     """Import the framework and put the pieces together; blocks for about half a second."""
     import cryptography.hazmat.primitives.asymmetric.ec  # noqa: F401  # so that no request pays for it
+    import h11
+    import wsproto.utilities
     from hypercorn.app_wrappers import ASGIWrapper
     from hypercorn.config import Config
     from hypercorn.protocol import ws_stream
@@ -144,9 +150,17 @@ def _build(site: Site) -> Callable[[Visit], Awaitable[None]]:
 
     async def handle(visit: Visit) -> None:
         context = WorkerContext(None)
-        await TCPServer(app, config, context, {"visit": visit}, visit).run()  # type: ignore[arg-type]  # as a stream
+        try:
+            await TCPServer(app, config, context, {"visit": visit}, visit).run()  # type: ignore[arg-type]  # as a stream
+        except* (h11.ProtocolError, wsproto.utilities.ProtocolError, UnicodeDecodeError) as errors:
+            _note_bad_bytes(site, errors)
 
     return handle
+
+
+def _note_bad_bytes(site: Site, error: BaseException) -> None:
+    """What no client should send, such as more bytes before the answer to an upgrade, is no defect of ours."""
+    site.log.info("bad request", why=repr(error))
 
 
 def _no_extensions(*_: object) -> None:
@@ -161,13 +175,14 @@ def _configure(config: Config) -> None:
     config.read_timeout = None
     config.keep_alive_timeout = REQUEST_S
     config.keep_alive_max_requests = 0  # a connection is closed once its request is answered
-    config.max_app_queue_size = 1
+    config.max_app_queue_size = APP_QUEUE
     config.websocket_max_message_size = MESSAGE_BYTES
     config.include_server_header = False
 
 
 def application(site: Site) -> QuartTrio:
     """The routes."""
+    import h11
     from quart import Response, request, websocket
     from quart_trio import QuartTrio
 
@@ -222,6 +237,9 @@ def application(site: Site) -> QuartTrio:
 
         if isinstance(error, HTTPException):
             return Response(f"{error.name}.\n", error.code or 500, content_type="text/plain; charset=utf-8")
+        if isinstance(error, h11.ProtocolError):
+            _note_bad_bytes(site, error)
+            return Response("Bad request.\n", 400, content_type="text/plain; charset=utf-8")
         site.log.error("contained", what="page", error=repr(error), exc_info=error)
         return Response("A defect; the hub's log has the details.\n", 500, content_type="text/plain; charset=utf-8")
 

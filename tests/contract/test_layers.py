@@ -29,7 +29,7 @@ PURE: Final = (
 )
 IMPURE: Final = ("trio", "os", "socket", "time", "logging", "asyncio", "threading", "subprocess", "random", "select")
 DEMO: Final = tuple(name for name in SOURCES if name.startswith("crosschat.cli.demo"))
-HTTP: Final = ("hypercorn", "quart", "quart_trio", "wsproto", "werkzeug")
+HTTP: Final = ("hypercorn", "quart", "quart_trio", "h11", "wsproto", "werkzeug")
 TERMINAL: Final = ("click", "rich")
 
 

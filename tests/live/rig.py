@@ -147,6 +147,7 @@ class Program:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # no terminal, whatever the test has
             )
         ours.settimeout(START_S)
         self._way = ours

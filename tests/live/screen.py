@@ -128,7 +128,7 @@ class Browser:
     async def call(self, frame: pagewire.CallFrame, kind: type[Answer]) -> Answer:
         """`POST /api/…`; the answer must be of this kind."""
         reply = await self.request("POST", f"/api/{frame.type}", pagewire.encode_call(frame))
-        assert reply.headers["content-type"] == "application/json", reply
+        assert reply.headers.get("content-type") == "application/json", reply
         wanted = kind if reply.status == 200 else wire.Error
         answer = pagewire.decode_answer(reply.body, wanted)  # type: ignore[type-var]  # one of the answers
         assert isinstance(answer, kind), answer
@@ -152,12 +152,24 @@ class Browser:
         self, *, epoch: str | None = None, after_seq: int | None = None, ticket: str | None = None
     ) -> AsyncIterator[Screen]:
         """The opened stream, read by a task of its own until the block ends."""
-        async with trio.open_nursery() as nursery:
-            socket = await self.upgrade(nursery, ticket or await self.ticket())
-            screen = Screen(socket)
-            nursery.start_soon(screen.read)
+        async with self.upgraded(ticket) as screen:
             opening = pagewire.Open(id="open", protocol=wire.PROTOCOL, version="test", epoch=epoch, after_seq=after_seq)
             screen.opened = await screen.ask(opening, pagewire.Opened)
+            yield screen
+
+    @asynccontextmanager
+    async def upgraded(self, ticket: str | None = None) -> AsyncIterator[Screen]:
+        """A stream that was accepted, and nothing said on it yet; read until the block ends."""
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(WAIT_S):
+                socket = await trio_websocket.connect_websocket(
+                    nursery, "127.0.0.1", self.port, "/stream",
+                    use_ssl=False, subprotocols=[pagewire.SUBPROTOCOL, ticket or await self.ticket()],
+                    extra_headers=[(b"Origin", self.origin.encode())],
+                    max_message_size=1 << 23, message_queue_size=16,
+                )  # fmt: skip
+            screen = Screen(socket)
+            nursery.start_soon(screen.read)
             try:
                 yield screen
             finally:
@@ -166,16 +178,6 @@ class Browser:
                         await socket.aclose()
                     await trio.aclose_forcefully(socket._stream)
                 nursery.cancel_scope.cancel()
-
-    async def upgrade(self, nursery: trio.Nursery, ticket: str) -> trio_websocket.WebSocketConnection:
-        """A stream that was accepted, and nothing said on it yet."""
-        with trio.fail_after(WAIT_S):
-            return await trio_websocket.connect_websocket(
-                nursery, "127.0.0.1", self.port, "/stream",
-                use_ssl=False, subprotocols=[pagewire.SUBPROTOCOL, ticket],
-                extra_headers=[(b"Origin", self.origin.encode())],
-                max_message_size=1 << 23, message_queue_size=16,
-            )  # fmt: skip
 
     async def refused_upgrade(
         self, *subprotocols: str, path: str = "/stream", headers: Mapping[str, str | None] | None = None
