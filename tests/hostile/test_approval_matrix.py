@@ -44,6 +44,7 @@ Frame = TypeVar("Frame", bound=attrs.AttrsInstance)
 READS, SPEAKS = "reads", "speaks for itself"  # an agent as itself, the terminal as the terminal
 ASKS = "asks for a decision, or tells what its own session did"
 PERSON = "for a person at a terminal only"
+LAUNCHES = "starts a session in a registered directory, which has prompts of its own"
 STOPS = "ends the hub, and with it what waits"
 PUBLIC = "anybody at the right address"
 CODE, KEY, SIGNATURE, TICKET = "a code", "a paired key's id", "a signature by a paired key", "a ticket"
@@ -53,17 +54,19 @@ APPROVES = "approves"
 AGENT_VERBS: Final = {
     "hello": SPEAKS, "send": SPEAKS, "read": READS, "search": READS, "peers": READS, "status": SPEAKS,
     "flag": SPEAKS, "claim": SPEAKS, "resolve": SPEAKS, "badge": SPEAKS, "clear": SPEAKS, "mark": SPEAKS,
+    "waking": SPEAKS, "ring": ASKS,
 }  # fmt: skip
 CONTROL_VERBS: Final = {
     "send": SPEAKS, "read": READS, "search": READS, "peers": READS, "clear": SPEAKS, "release": SPEAKS,
     "tail": READS, "pause": SPEAKS, "session": ASKS, "permission": ASKS, "ran": ASKS, "succeed": STOPS,
     "new_code": PERSON, "keys": READS, "revoke": PERSON, "ask": PERSON, "sessions": READS, "inspect": READS,
+    "cost": READS, "projects": READS, "project": SPEAKS, "launch": LAUNCHES, "configure": PERSON, "probe": SPEAKS,
     "stop": STOPS,
 }  # fmt: skip
 PAGE_VERBS: Final = {
     "open": READS, "send": ACTS, "read": READS, "peers": READS, "flag": ACTS, "badge": ACTS, "release": ACTS,
     "pause": ACTS, "clear": ACTS, "reassign": ACTS, "restore": ACTS, "decide": APPROVES, "ask": ACTS, "pair": ACTS,
-    "revoke": ACTS, "search": READS, "events": READS, "project": ACTS, "launch": ACTS,
+    "revoke": ACTS, "search": READS, "events": READS, "project": ACTS, "launch": LAUNCHES,
 }  # fmt: skip
 CALLS: Final = {"pair": CODE, "pairing": PUBLIC, "challenge": KEY, "ticket": SIGNATURE}
 ROUTES: Final = {
@@ -76,7 +79,7 @@ TOOL_NAMES: Final = {
 }  # fmt: skip
 COMMANDS: Final = {
     "start", "stop", "restart", "status", "peers", "dashboard", "tasks", "pause", "resume", "send", "search", "tail",
-    "logs", "install", "uninstall", "demo", "serve",
+    "logs", "install", "uninstall", "demo", "serve", "projects", "launch", "notify", "doctor", "export",
 }  # fmt: skip
 
 
@@ -225,7 +228,7 @@ async def use_the_agents_door(victim: Victim) -> None:
     """As the very agent that asks."""
     for kind in get_args(wire.AgentFrame):
         frame = sample(kind, victim)
-        if isinstance(frame, wire.Mark):
+        if isinstance(frame, wire.Mark | wire.Waking):
             await victim.client.send(frame)
         elif isinstance(frame, wire.Hello):
             await victim.client.send(frame)
@@ -249,6 +252,8 @@ async def use_the_control_door(hub: HubProcess, victim: Victim, other: Session) 
             continue
         if isinstance(frame, wire.ChangeRules):
             frame = attrs.evolve(frame, change="add")
+        if isinstance(frame, wire.Configure):
+            frame = attrs.evolve(frame, change="set", command=("true",))
         speakers = [other] if CONTROL_VERBS[frame.type] == ASKS else [other, victim.session]
         for speaker in speakers:
             door = speaker.hook()
