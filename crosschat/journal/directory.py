@@ -1,8 +1,9 @@
 """The data directory: ours, private, of a format that this program reads; or refused, untouched.
 
 Invariant: `FORMAT` is durable before anything else of ours but the lock is in the directory, so a
-directory that has messages or a log but no `FORMAT` was written by something else. One without
-`FORMAT` that holds any name that is not ours is somebody's directory, named by mistake. Every check
+directory that has messages or a log but no `FORMAT` was written by something else: an npm CrossChat,
+whose messages are imported first (`legacy`), or it is refused. One without `FORMAT` that holds any
+name that is not ours is somebody's directory, named by mistake. Every check
 comes before the first change.
 
 An npm CrossChat 2.0.x hub keeps no lock that we could try. It is known by its `dashboard.lock`, which
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from crosschat import processes
 from crosschat.errors import DataDirectoryError
+from crosschat.journal import legacy
 from crosschat.journal.files import (
     DIRECTORY_MODE,
     exists,
@@ -43,7 +45,7 @@ DIRECTORIES: Final = (
 NAMES: Final = frozenset(
     {
         "FORMAT", "hub.lock", "dashboard.lock", "run", "log", "logs", "messages", "index", "damaged", "audit", "hooks",
-        "ask", "instances.json", "settings.json",
+        "ask", legacy.KEPT, "instances.json", "settings.json",
     }
 )  # fmt: skip
 _FORMAT_BYTES: Final = 4096
@@ -64,6 +66,8 @@ def open_directory(home: Path, files: Files) -> tuple[str, ...]:
             _make(home, files)
             new = True
         notes = _tighten(home, files)
+        if new and exists(files, home) and legacy.is_legacy(home, files):
+            notes.append(legacy.import_directory(home, files).notice)
         if new:
             text = json.dumps({"format": FORMAT, "min_reader": FORMAT}, separators=(",", ":"))
             write_atomically(files, home / "FORMAT", text.encode() + b"\n")
@@ -126,6 +130,9 @@ def _check(home: Path, files: Files) -> bool:
     if exists(files, home / "FORMAT"):
         check_format(home, files)
         return False
+    foreign = sorted(name for name in files.listdir(home) if not _is_ours(name))
+    if legacy.is_legacy(home, files) and (not foreign or not legacy.MARKS.isdisjoint(files.listdir(home))):
+        return True
     if _has_files(home / "log", files):
         raise DataDirectoryError(
             f"{home} has a log but its FORMAT file is missing. Restore it from a backup; for data "
@@ -133,10 +140,9 @@ def _check(home: Path, files: Files) -> bool:
         )
     if _has_files(home / "messages", files):
         raise DataDirectoryError(
-            f"{home} holds messages of another product or version, which this one cannot import "
-            "yet. Move the directory away, or set CROSSCHAT_HOME to another one."
+            f"{home} holds messages of another product or version, which this one does not know. "
+            "Move the directory away, or set CROSSCHAT_HOME to another one."
         )
-    foreign = sorted(name for name in files.listdir(home) if not _is_ours(name))
     if foreign:
         raise DataDirectoryError(
             f"{home} is no data directory of CrossChat: it holds {foreign[0]!r}, which is not ours. For CROSSCHAT_HOME "

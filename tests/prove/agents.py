@@ -126,6 +126,7 @@ class Agent:
         self.agent = ""
         self.epoch: str | None = None
         self.reading: Reading | None = None
+        self.forgot = False  # what it was told: it is as a new process of the same session
         self.writing = 0  # how many requests may be unanswered
         self.stalled_s = 0.0  # it reads nothing for so long, or until `wake`
         self._awake = trio.Event()
@@ -192,16 +193,19 @@ class Agent:
     async def _join(self, sock: Socket) -> None:
         with trio.move_on_after(5):
             await sock.upgrade()
-            told = self.reading.told if self.reading else None
+            told = self.reading.told if self.reading and not self.forgot else None
+            epoch = None if self.forgot else self.epoch
             hello = wire.Hello(
-                protocol=wire.PROTOCOL, version="prove", cwd="/tmp", name=self.name, epoch=self.epoch, after_seq=told
+                protocol=wire.PROTOCOL, version="prove", cwd="/tmp", name=self.name, epoch=epoch, after_seq=told
             )
             await sock.send(hello)
             frame = await sock.receive()
             if frame["type"] != "welcome":
                 raise Lost
             self.agent, self.epoch = str(frame["agent"]), str(frame["epoch"])
-            self.reading = self.history.join(self.name, self.agent, int(str(frame["after_seq"])))
+            after = int(str(frame["after_seq"]))
+            self.reading = self.history.join(self.name, self.agent, after, forgot=self.forgot)
+            self.forgot = False
             return
         raise Lost
 
@@ -221,6 +225,7 @@ class Agent:
                     first, last = int(str(frame["from_seq"])), int(str(frame["to_seq"]))
                     self.history.batch(reading, first, last, items, self._durable.seq)
                     if self.random.random() < 0.05:
+                        reading.marked = max(reading.marked, last)
                         await sock.send(wire.Mark(upto=last))
                 case "sent" | "done":
                     self._answered(frame)

@@ -1,2 +1,394 @@
+"""Seeded bugs: what could go wrong in the product, each planted in a test build and each found by a part of the proof.
+
+A bug is a change of the product's own code, made in memory by whoever asks for it by name: a forked hub (`roles`), or a
+test around a part that needs no process. Nothing of this is in the product, and nothing there can switch it on.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pytest
+import trio
+
+from crosschat.core import handle as rules
+from crosschat.core import state as core_state
+from crosschat.core import views
+from crosschat.hub import main as hub_main
+from crosschat.hub import peers, router, tree
+from crosschat.hub.delivery import Delivery
+from crosschat.hub.recovery import recover
+from crosschat.journal import files as journal_files
+from crosschat.journal import manifest, recovery, scan, tail, writer
+from crosschat.journal.files import Files
+from crosschat.journal.format import decode
+from crosschat.wire import BadgeView, Hello
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from crosschat.errors import JournalBroken
+    from crosschat.journal.files import Bytes
+    from crosschat.journal.index import Snapshot
+    from crosschat.model import Receipt
+
+
+@attrs.frozen
+class Bug:
+    """`part`: the one that finds it."""
+
+    name: str
+    part: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+
+
 def switch_on(name: str) -> None:
-    raise NotImplementedError
+    """For the rest of this process."""
+    next(bug for bug in BUGS if bug.name == name).plant(pytest.MonkeyPatch())
+
+
+@attrs.define(eq=False)
+class _Except:
+    """`Files` of which some calls are others."""
+
+    real: Files
+    instead: dict[str, Callable[..., object]]
+
+    def __getattr__(self, name: str) -> object:
+        return self.instead.get(name) or getattr(self.real, name)
+
+
+def _with_files(
+    patch: pytest.MonkeyPatch, method: str, instead: Callable[[Files], dict[str, Callable[..., object]]]
+) -> None:
+    """During that method of the log's tail some calls on files are others."""
+    original = getattr(tail.Tail, method)
+
+    def changed(self: tail.Tail, *arguments: object) -> object:
+        real = self.files
+        self.files = _Except(real, instead(real))  # type: ignore[assignment]
+        try:
+            return original(self, *arguments)
+        finally:
+            self.files = real
+
+    patch.setattr(tail.Tail, method, changed)
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+# --- syncs
+
+
+def ack_before_sync(patch: pytest.MonkeyPatch) -> None:
+    original = writer._Writer.commit
+
+    async def commit(
+        self: writer._Writer, batch: writer._Batch, limiter: trio.CapacityLimiter
+    ) -> list[writer.Committed]:
+        if batch.committed:
+            self.settle(batch)
+        return await original(self, batch, limiter)
+
+    patch.setattr(writer._Writer, "commit", commit)
+
+
+def publish_before_sync(patch: pytest.MonkeyPatch) -> None:
+    """Readers are told, and the state is changed, before the records are durable."""
+    original = writer.write_log
+
+    async def write_log(operations: object, **given: object) -> None:
+        log, apply, publish = given["log"], given["apply"], given["publish"]
+        done: list[int] = []
+
+        class Early:
+            def __getattr__(self, name: str) -> object:
+                return getattr(log, name)
+
+            def append(self, lines: Sequence[bytes]) -> None:
+                committed = [writer.Committed(decode(line), line) for line in lines]
+                trio.from_thread.run_sync(tell, committed)
+                log.append(lines)  # type: ignore[attr-defined]
+
+        def tell(committed: list[writer.Committed]) -> None:
+            for one in committed:
+                apply(one.record)  # type: ignore[operator]
+            publish(committed)  # type: ignore[operator]
+            done.append(len(committed))
+
+        given |= {"log": Early(), "apply": _nothing, "publish": _nothing}
+        await original(operations, **given)  # type: ignore[arg-type]
+
+    patch.setattr(tree, "write_log", write_log)
+
+
+def no_sync(patch: pytest.MonkeyPatch) -> None:
+    _with_files(patch, "append", lambda _: {"fdatasync": _nothing})
+
+
+def no_directory_sync(patch: pytest.MonkeyPatch) -> None:
+    """A new segment's name is left to the file system."""
+    _with_files(patch, "_next_segment", lambda _: {"fsync": _nothing})
+
+
+def no_directory_sync_at_start(patch: pytest.MonkeyPatch) -> None:
+    """The rewritten segment is synced, its name is not."""
+    original, count = recovery._sync, [0]
+
+    def sync(files: Files, fd: int) -> None:
+        count[0] += 1
+        if count[0] % 2:
+            original(files, fd)
+
+    patch.setattr(recovery, "_sync", sync)
+
+
+def no_rewrite_at_start(patch: pytest.MonkeyPatch) -> None:
+    """What was read at the start is served, whether or not it is on the disk."""
+    patch.setattr(recovery, "_sync", _nothing)
+
+
+def format_not_synced(patch: pytest.MonkeyPatch) -> None:
+    from crosschat.journal import directory
+
+    def careless(files: Files, path: Path, data: bytes) -> None:
+        fd = files.open(path, "create")
+        journal_files.write_all(files, fd, data)
+        files.close(fd)
+
+    patch.setattr(directory, "write_atomically", careless)
+
+
+def retry_sync(patch: pytest.MonkeyPatch) -> None:
+    def instead(real: Files) -> dict[str, Callable[..., object]]:
+        def again(fd: int) -> None:
+            try:
+                real.fdatasync(fd)
+            except OSError:
+                real.fdatasync(fd)
+
+        return {"fdatasync": again}
+
+    _with_files(patch, "append", instead)
+
+
+# --- writes
+
+
+def ignore_short_write(patch: pytest.MonkeyPatch) -> None:
+    def once(files: Files, fd: int, data: Bytes) -> None:
+        files.write(fd, data)
+
+    patch.setattr(tail, "write_all", once)
+
+
+def leave_failed_write(patch: pytest.MonkeyPatch) -> None:
+    """A write that failed is not cut back."""
+    _with_files(patch, "_write", lambda _: {"truncate": _nothing})
+
+
+def swallow_sync_error(patch: pytest.MonkeyPatch) -> None:
+    original = tail.Tail._break
+
+    def shrug(self: tail.Tail, what: str, error: OSError) -> JournalBroken:
+        broken = original(self, what, error)
+        self.broken = None
+        return broken
+
+    patch.setattr(tail.Tail, "_break", shrug)
+
+
+# --- starts
+
+
+def trust_stale_index(patch: pytest.MonkeyPatch) -> None:
+    original = recovery._lines_of
+
+    def believe(snapshot: Snapshot, numbers: list[int], home: Path, files: Files) -> int | None:
+        found = original(snapshot, numbers, home, files)
+        return len(snapshot.offsets) // 8 if found is None and len(numbers) >= len(snapshot.segments) else found
+
+    patch.setattr(recovery, "_lines_of", believe)
+
+
+def cut_at_first_damage(patch: pytest.MonkeyPatch) -> None:
+    """Whatever follows a damaged line is taken for a torn end."""
+    original = scan.Scan._take
+
+    def take(self: scan.Scan, lines: list[bytes], position: int) -> int:
+        if getattr(self, "_file", "") in _broken:
+            return position
+        before = len(self.damages)
+        result = original(self, lines, position)
+        if len(self.damages) > before:
+            _broken.add(self._file)
+            self.whole = min(self.whole, position)
+        return result
+
+    _broken: set[str] = set()
+    patch.setattr(scan.Scan, "_take", take)
+    patch.setattr(scan, "CHUNK_BYTES", 256)
+
+
+def cut_without_copy(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_set_aside", lambda *_: "damaged/nothing")
+
+
+def keep_torn_tail(patch: pytest.MonkeyPatch) -> None:
+    original = scan.Scan.read
+
+    def read(self: scan.Scan, data: object) -> None:
+        original(self, data)  # type: ignore[arg-type]
+        self.whole = max(self.whole, self.size)
+
+    patch.setattr(scan.Scan, "read", read)
+
+
+def half_operation_is_whole(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scan, "has_more", lambda _: False)
+
+
+def damage_unreported(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scan.Scan, "_report", _nothing)
+
+
+def offsets_shifted(patch: pytest.MonkeyPatch) -> None:
+    """Counting goes on as if nothing were missing."""
+    original = scan.Scan._place
+
+    def place(self: scan.Scan, line: bytes, position: int) -> int | None:
+        seq = original(self, line, position)
+        if seq is not None and seq > 2 and not self.offsets[seq - 2]:
+            self.offsets = array("Q", [*self.offsets[: seq - 2], *self.offsets[seq - 1 :]])
+        return seq
+
+    patch.setattr(scan.Scan, "_place", place)
+
+
+# --- requests
+
+
+def cids_forgotten_at_start(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(home: Path, files: Files, *, segment_bytes: int) -> object:
+        recovered = recover(home, files, segment_bytes=segment_bytes)
+        recovered.state.requests.clear()
+        return recovered
+
+    patch.setattr(hub_main, "recover", forgetful)
+
+
+def cid_content_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules, "to_json", lambda _: b"")
+
+
+def claim_without_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Two operations on one task may share a batch, so the second does not see the first."""
+    patch.setattr(router, "conflict_keys", lambda *_: frozenset())
+
+
+def badge_behind_task(patch: pytest.MonkeyPatch) -> None:
+    original = views.badges_of
+
+    def badges(state: core_state.State, seq: int) -> tuple[BadgeView, ...]:
+        task = state.tasks.get(seq)
+        if task is None or task.claims < 2:
+            return original(state, seq)
+        return (BadgeView(type="task", value="open"), *state.badges.get(seq, ()))
+
+    patch.setattr(views, "badges_of", badges)
+
+
+# --- readers
+
+
+def drop_on_slow_reader(patch: pytest.MonkeyPatch) -> None:
+    original = Delivery.offer
+
+    def offer(self: Delivery, fresh: router.Fresh) -> None:
+        if not self._connection.idle and self.covered == fresh.first - 1:
+            self.covered = fresh.last
+        original(self, fresh)
+
+    patch.setattr(Delivery, "offer", offer)
+
+
+def cursor_confirmed_on_send(patch: pytest.MonkeyPatch) -> None:
+    """What left the hub counts as read."""
+    original = core_state.State._apply_receipt
+
+    def apply(self: core_state.State, record: Receipt) -> None:
+        original(self, record)
+        agent = self.agents.get(record.agent)
+        if agent is not None and record.state == "offered":
+            agent.cursor = max(agent.cursor, *record.seqs)
+
+    patch.setattr(core_state.State, "_apply_receipt", apply)
+
+
+def resume_too_late(patch: pytest.MonkeyPatch) -> None:
+    _resume_elsewhere(patch, 3)
+
+
+def resume_too_early(patch: pytest.MonkeyPatch) -> None:
+    _resume_elsewhere(patch, -3)
+
+
+def _resume_elsewhere(patch: pytest.MonkeyPatch, step: int) -> None:
+    original = peers._Peer._resume
+
+    def resume(self: peers._Peer, hello: Hello, cursor: int) -> tuple[int, tuple[str, ...]]:
+        after, notices = original(self, hello, cursor)
+        return max(0, min(after + step, self._router.state.head)), notices
+
+    patch.setattr(peers._Peer, "_resume", resume)
+
+
+def lines_twice_in_files(patch: pytest.MonkeyPatch) -> None:
+    """What a killed hub wrote into the documented files is left there, and written again."""
+    original = manifest.Manifest._list
+
+    def listed(self: manifest.Manifest) -> dict[str, int]:
+        there = original(self)
+        for path in list(self.sizes):
+            if path.endswith(".jsonl"):
+                self.sizes[path] = there.get(path, 0)
+        return there
+
+    patch.setattr(manifest.Manifest, "_list", listed)
+
+
+BUGS: Final = (
+    Bug("ack before sync", "kill", ack_before_sync),
+    Bug("publish before sync", "kill", publish_before_sync),
+    Bug("no sync", "crash", no_sync),
+    Bug("no directory sync for a new segment", "crash", no_directory_sync),
+    Bug("no directory sync at the start", "crash", no_directory_sync_at_start),
+    Bug("no sync of the rewritten segment", "crash", no_rewrite_at_start),
+    Bug("FORMAT is not synced", "crash", format_not_synced),
+    Bug("a failed sync is retried", "faults", retry_sync),
+    Bug("a short write is ignored", "faults", ignore_short_write),
+    Bug("a failed write is left in the log", "faults", leave_failed_write),
+    Bug("the log goes on after a failed sync", "faults", swallow_sync_error),
+    Bug("a stale index is trusted", "damage", trust_stale_index),
+    Bug("the log is cut at its first damage", "damage", cut_at_first_damage),
+    Bug("what is cut is not copied", "damage", cut_without_copy),
+    Bug("damage is not reported", "damage", damage_unreported),
+    Bug("records behind a gap move up", "damage", offsets_shifted),
+    Bug("a torn end is kept", "crash", keep_torn_tail),
+    Bug("half an operation counts", "crash", half_operation_is_whole),
+    Bug("cids are forgotten by a restart", "retries", cids_forgotten_at_start),
+    Bug("the content of a repeated cid is ignored", "retries", cid_content_ignored),
+    Bug("claims share a batch", "claims", claim_without_epoch),
+    Bug("the task badge is behind the task", "claims", badge_behind_task),
+    Bug("a slow reader misses messages", "behind", drop_on_slow_reader),
+    Bug("what was sent counts as read", "kill", cursor_confirmed_on_send),
+    Bug("a reader resumes too late", "kill", resume_too_late),
+    Bug("a reader resumes too early", "kill", resume_too_early),
+    Bug("files have lines twice after a kill", "kill", lines_twice_in_files),
+)

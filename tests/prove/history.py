@@ -47,6 +47,7 @@ class Reading:
     agent: str = ""
     first: int = -1
     told: int = 0
+    marked: int = 0  # what it confirmed, or may have
     got: list[int] = attrs.Factory(list)
 
 
@@ -85,10 +86,17 @@ class History:
 
     # --- readers
 
-    def join(self, name: str, agent: str, after: int) -> Reading:
+    def join(self, name: str, agent: str, after: int, *, forgot: bool = False) -> Reading:
+        """`forgot`: the reader has no memory of what it was told, only of what it confirmed; that comes once more."""
         reader = self.readers.setdefault(name, Reading(name))
         if reader.first < 0:
-            reader.first = reader.told = after
+            reader.first = reader.told = reader.marked = after
+        elif forgot:
+            if after > reader.marked:
+                self.report(f"lost: {name} confirmed {reader.marked} and is resumed after {after}")
+            reader.got = [seq for seq in reader.got if seq <= after]
+            reader.told = after
+            self.counts["readers without memory"] += 1
         elif reader.agent != agent:
             self.report(f"{name} was {reader.agent} and came back as {agent}")
         elif after > reader.told:

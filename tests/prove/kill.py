@@ -87,6 +87,8 @@ class Episode:
                     nursery.start_soon(bridge.run)
                 began = trio.current_time()
                 nursery.start_soon(self._trouble, nursery)
+                if self.plan.care.bug is not None:
+                    nursery.start_soon(self._end_when_found, nursery.cancel_scope)
                 self.lives.enough = lambda: self._rate_since(began) > PACE * self.plan.rate
                 await self.lives.run()
                 self._rate = self._rate_since(began)
@@ -110,6 +112,12 @@ class Episode:
         self.outcome.reconnects_s = [took for agent in self.agents for took in agent.rejoins[1:]]
         return self.outcome
 
+    async def _end_when_found(self, scope: trio.CancelScope) -> None:
+        """A seeded bug needs to be found only once, and may leave nothing that works."""
+        while not self.history.problems:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        scope.cancel()
+
     def _rate_since(self, began: float) -> float:
         sent = self.history.counts["acked message"] + self.history.counts["acked reply"]
         return sent / max(0.001, trio.current_time() - began)
@@ -131,7 +139,9 @@ class Episode:
             await trio.sleep(random.uniform(0.1, 0.5))
             dice = random.random()
             if dice < 0.4:
-                random.choice(self.agents).cut()
+                agent = random.choice(self.agents)
+                agent.forgot = random.random() < 0.3
+                agent.cut()
                 self.outcome.counts["cut connections"] += 1
             elif dice < 0.7:
                 random.choice(self.agents).stalled_s = random.uniform(0.1, 0.8)

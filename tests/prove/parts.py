@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import behind, claims, crash, damage, image, retries
+from tests.prove import behind, claims, crash, damage, faults, image, retries
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
@@ -30,5 +30,6 @@ PARTS: Final = (
     Part("claims", 1, claims.run),
     Part("damage", 1, damage.run, short=5),
     Part("behind", 0.5, behind.run),
+    Part("faults", 0.3, faults.run),
     Part("image", 1, image.run, obstacle=image.obstacle),
 )

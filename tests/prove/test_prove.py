@@ -26,6 +26,7 @@ MINIMUM = {
     "claims": ("races", 10),
     "damage": ("damages", 900),
     "behind": ("messages caught up with", 3000),
+    "faults": ("failed calls", 100),
     "image": ("image power cuts", 10),
 }
 
