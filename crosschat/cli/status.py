@@ -137,6 +137,8 @@ def _browsers(found: wire.HubStatus) -> str:
 
 def _problems(found: wire.HubStatus) -> Iterator[tuple[str, str]]:
     """What does not work, while the hub does."""
+    if found.dashboard is not None and found.dashboard_problem is not None:
+        yield "page", found.dashboard_problem
     if found.search_problem is not None:
         yield "search", f"is behind: {found.search_problem}"
     elif found.search_behind:

@@ -244,6 +244,7 @@ class _Screen:
             now = trio.current_time()
             if now >= self._news_at + (0 if self._stirred else LOOK_AGAIN_S):
                 self._news_at = now + NEWS_S
+                self._screens.pairing.announce_expired()
                 stirred: set[News] = {*self._stirred, "needs"}
                 self._stirred = {"needs"} if self._screens.needs_are_kept else set()  # look again soon
                 for news in NEWS:

@@ -152,8 +152,7 @@ class Screens:
     # --- what the router tells its readers
 
     def offer(self, _: Fresh) -> None:
-        if self._open:
-            self.stir("people", "hub")
+        self.stir("people", "hub")
 
     def note(self, _: bytes) -> None:
         self.stir("cleared")

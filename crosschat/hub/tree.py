@@ -296,6 +296,13 @@ class Hub:
             return None
         self.port = int(sock.getsockname()[1])
         self.page_problem = settings.problem
+        if self.options.port is None and settings.dashboard_port not in (None, self.port):
+            self.page_problem = (
+                f"port {settings.dashboard_port} is another program's: the page is at port {self.port} until the hub "
+                f"starts with {settings.dashboard_port} free again, and has to be paired there; what answers at "
+                f"{settings.dashboard_port} is not CrossChat"
+            )
+            self.events.add("alarm", self.page_problem)
         return sock
 
     def _site(self, router: Router, screens: Screens) -> Site:

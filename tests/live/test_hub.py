@@ -196,6 +196,8 @@ async def test_the_page_keeps_its_port_over_a_restart_and_takes_another_while_th
                 hub.started()
                 await eventually(hub.home.dashboard_lock.exists, 30)
                 ports.append(json.loads(hub.home.dashboard_lock.read_text())["port"])
+                problem = (await inspect(hub.home)).dashboard_problem
+                assert (problem is not None and f"port {ports[0]} is another program's" in problem) == busy
                 assert hub.stop() == 0
     assert ports[0] == ports[1] == ports[3]
     assert ports[2] not in (None, ports[0])
