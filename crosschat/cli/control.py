@@ -53,6 +53,7 @@ Asking = (
     | wire.ChangeProject
     | wire.Launch
     | wire.Configure
+    | wire.Cost
     | wire.Inspect
     | wire.Metrics
     | wire.Probe

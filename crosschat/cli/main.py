@@ -28,6 +28,7 @@ EVERYDAY: Final = {
     "peers": ("status", "List the agents."),
     "dashboard": ("dashboard", "Open the page, and pair a browser with it."),
     "tasks": ("tasks", "List tasks, free one, or open one again."),
+    "cost": ("cost", "Show what CrossChat costs each session."),
     "pause": ("pausing", "Let no message wake an agent."),
     "resume": ("pausing", "Let messages wake an agent again."),
     "send": ("messages", "Send a message to the agents."),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crosschat.paths import Configuration
 
 READER_COLUMNS = ("connected", "shown up to", "told up to", "records behind", "bytes unsent")
+GUARDED_SHOWN = 5
 PEER_COLUMNS = ("name", "state", "activity", "silent", "unread", "tasks", "project", "directory")
 UNJOINED_COLUMNS = ("not joined", "activity", "directory")
 ACTIVITY = {"working": "working", "waiting": "waiting on you", "idle": "idle", None: "unknown"}
@@ -109,6 +110,8 @@ def print_status(found: wire.HubStatus, chosen: Configuration) -> None:
     for label, value in rows:
         text.echo(text.styled(f"{label:<12}", bold=True), text.plain(value))
     _print_ignored(chosen)
+    for label, held in _held_back(found):
+        text.echo(text.styled(f"{label:<12}", fg="yellow"), text.plain(held))
     for label, problem in _problems(found):
         text.echo(text.styled(f"{label:<12}", fg="yellow"), text.plain(problem))
     for notice in found.notices:
@@ -127,6 +130,23 @@ def print_status(found: wire.HubStatus, chosen: Configuration) -> None:
         text.echo()
         for line in found.tree:
             text.echo(text.plain(line))
+
+
+def _held_back(found: wire.HubStatus) -> Iterator[tuple[str, str]]:
+    """What wakes nobody, and whom nothing wakes. Nothing of it is kept from being read."""
+    if paused := [agent.name for agent in found.agents if agent.paused]:
+        yield "paused", f"{', '.join(paused)}: no message wakes them, until `crosschat resume NAME`"
+    for agent in found.agents:
+        if agent.budget_s is not None:
+            yield "wake budget", f"{agent.name} has used it up, for {-(-agent.budget_s // 60)} min more"
+    for thread in found.guarded[:GUARDED_SHOWN]:
+        yield (
+            "loop guard",
+            f"{thread.message} by {thread.author}: {thread.replies} replies without the person or a change of its "
+            "task; a reply at the page lets it wake again",
+        )
+    if (more := len(found.guarded) - GUARDED_SHOWN) > 0:
+        yield "loop guard", f"{more} threads more: see `crosschat status --json`"
 
 
 def _browsers(found: wire.HubStatus) -> str:

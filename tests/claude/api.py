@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -34,6 +35,7 @@ class Conversation:
     """One request to the model: what it has before it when it takes its turn."""
 
     def __init__(self, body: Json) -> None:
+        self.at = time.monotonic()
         self.body = body
         self.messages: list[Json] = body.get("messages", [])
         self.tools = [tool.get("name", "") for tool in body.get("tools", [])]

@@ -190,7 +190,7 @@ class Place:
         return self.finish(self.begin(prompt, *options))
 
     def directory(self, name: str) -> Path:
-        """Another project, which the client trusts."""
+        """Another project, which clients trust that are started from here on, while none runs."""
         made = self.project.parent / name
         made.mkdir()
         state = json.loads((self.home / ".claude.json").read_text())
@@ -244,12 +244,14 @@ class Terminal:
     def press(self, key: str) -> None:
         self._tmux("send-keys", key)
 
-    def type(self, line: str) -> None:
-        """Type a line and send it off. The client takes what comes at once with an Enter for pasted text, so it waits
-        until the line is on the screen."""
+    def type(self, line: str) -> float:
+        """Type a line and send it off; returns when, on the monotonic clock. The client takes what comes at once with
+        an Enter for pasted text, so it waits until the line is on the screen."""
         self._tmux("send-keys", "-l", line)
         self.wait_for(lambda screen: line[-20:] in screen, f"the input {line!r}")
+        sent_at = time.monotonic()
         self._tmux("send-keys", "Enter")
+        return sent_at
 
     def wait_for(self, condition: Callable[[str], bool], what: str) -> str:
         """The screen, once the condition holds."""

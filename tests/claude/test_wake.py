@@ -119,3 +119,68 @@ def test_a_burst_arrives_once_each_in_few_turns_although_the_hub_is_killed(insta
     done = api.wait_for("burst", lambda conversation: texts[-1] in read(conversation))
     assert sorted(read(done)) == sorted(texts)
     assert 1 <= len(rings(done)) <= 3
+
+
+def test_a_session_in_bypass_mode_is_woken_too(installed: Place, api: ScriptedApi) -> None:
+    state = json.loads((installed.home / ".claude.json").read_text())
+    (installed.home / ".claude.json").write_text(json.dumps(state | {"bypassPermissionsModeAccepted": True}))
+    terminal = installed.terminal(mode="bypassPermissions", IS_SANDBOX="1")
+    terminal.type(api.play("bypass", WHO, "I am idle.", READ, "I have read."))
+    terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
+    installed.crosschat("send", f"@{own_name(api.of('bypass')[-1])} are you there?")
+    terminal.wait_for(lambda screen: "I have read." in screen, "the end of the second turn")
+    assert len(rings(api.of("bypass")[-1])) == 1
+
+
+def test_after_a_clear_the_session_has_its_name_a_brief_and_is_woken(installed: Place, api: ScriptedApi) -> None:
+    terminal = installed.terminal()
+    terminal.type(api.play("before", WHO, "I am idle."))
+    terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
+    name = own_name(api.of("before")[-1])
+    terminal.type("/clear")
+    terminal.wait_for(lambda screen: "I am idle." not in screen, "an empty screen")
+    installed.crosschat("send", f"@{name} now " + api.play("after", READ, "I have read."))
+    told = api.wait_for("after", lambda conversation: bool(rings(conversation)))
+    assert f"you are {name}" in "\n".join(told.texts())
+    assert "I am idle." not in "\n".join(told.texts())
+    terminal.wait_for(lambda screen: "I have read." in screen, "the end of the turn")
+    assert len(read(api.of("after")[-1])) == 1
+
+
+def test_a_resumed_session_takes_up_its_name_and_what_is_unread_and_is_rung_for_nothing_it_has_read(
+    installed: Place, api: ScriptedApi
+) -> None:
+    terminal = installed.terminal()
+    terminal.type(api.play("first", WHO, "I am idle.", READ, "I have read."))
+    terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
+    name = own_name(api.of("first")[-1])
+    installed.crosschat("send", f"@{name} read this now.")
+    terminal.wait_for(lambda screen: "I have read." in screen, "the end of the second turn")
+    terminal.wait_for(lambda _: unread(installed) == 0, "that it counts as read")
+    terminal.close()
+    installed.crosschat("send", f"@{name} read this later.")
+    again = installed.terminal("--continue")
+    again.wait_for(lambda _: unread(installed) == 1, "that the session is back")
+    told = api.wait_for("first", lambda conversation: len(rings(conversation)) == 2)
+    assert "1 unread" in rings(told)[1]
+    assert "read this later." in rings(told)[1]
+    again.type("go on " + api.play("second", WHO, READ, "I have read it all."))
+    again.wait_for(lambda screen: "I have read it all." in screen, "the end of the turn")
+    assert [result["you"]["name"] for result in api.of("second")[-1].results() if "you" in result] == [name, name]
+
+
+def test_an_idle_session_is_woken_after_the_hub_was_killed(installed: Place, api: ScriptedApi) -> None:
+    terminal = installed.terminal()
+    terminal.type(api.play("killed", WHO, "I am idle.", READ, "I have read."))
+    terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
+    name = own_name(api.of("killed")[-1])
+    os.kill(json.loads((installed.home / ".crosschat" / "dashboard.lock").read_text())["hub_pid"], signal.SIGKILL)
+    installed.crosschat("send", f"@{name} are you there?")
+    terminal.wait_for(lambda screen: "I have read." in screen, "the end of the second turn")
+    assert read(api.of("killed")[-1]) == [f"@{name} are you there?"]
+
+
+def unread(place: Place) -> int | None:
+    """How much the one connected session has not read; None while there is none."""
+    agents = json.loads(place.crosschat("peers", "--json"))["peers"]
+    return next((int(agent["unread"]) for agent in agents if agent["connected"]), None)

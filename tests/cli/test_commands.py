@@ -18,6 +18,7 @@ from crosschat.cli import main as main_module
 from crosschat.cli.failure import Failure
 from crosschat.errors import Code
 from crosschat.limits import CONTENT_BYTES
+from crosschat.model import iso
 from tests.cli.fake_hub import FakeHub, Script, hub_status
 from tests.cli.test_text import HOSTILE, is_visible
 
@@ -448,3 +449,42 @@ def test_an_agent_is_paused_and_resumed(run: Run, home: Home, name: str, paused:
     (asked,) = hub.asked
     assert isinstance(asked, wire.PauseAgent)
     assert (asked.agent, asked.paused) == ("ada", paused)
+
+
+def test_cost_shows_each_session_and_adds_up_what_its_model_read(run: Run, home: Home) -> None:
+    spent = wire.CostView(
+        id="a1", name="ada", connected=True, since=iso(0), rings=3, ring_bytes=900, contexts=1, context_bytes=100,
+        replies=4, reply_bytes=7000, hooks=5, hook_ms=123.44,
+    )  # fmt: skip
+    away = wire.CostView(id="a2", name="b\x1b[2Job", connected=False, since=iso(0))
+    answers = lambda frame: [wire.CostList(id=frame.id, sessions=(spent, away))]  # noqa: E731
+    with FakeHub(home, answers):
+        shown = run("cost").stdout
+        found = json.loads(run("cost", "--json").stdout)["sessions"]
+    assert "8,000" in shown
+    assert "2,000" in shown
+    assert "(away)" in shown
+    assert "\x1b[2J" not in shown
+    assert (found[0]["wakeUps"], found[0]["bytes"], found[0]["tokens"], found[0]["hookMs"]) == (3, 8000, 2000, 123.4)
+
+
+def test_cost_starts_no_hub(run: Run) -> None:
+    assert run("cost").exit_code == 3
+
+
+def test_status_shows_whom_nothing_wakes_and_what_wakes_nobody(run: Run, home: Home) -> None:
+    agents = (
+        wire.PeerView(id="a1", name="ada", connected=True, status="busy", cwd="/", paused=True),
+        wire.PeerView(id="a2", name="bob", connected=True, status="busy", cwd="/", budget_s=61),
+    )
+    guarded = tuple(wire.GuardView(message=f"m{number}", author="eve", replies=40 + number) for number in range(1, 8))
+    with FakeHub(home, lambda frame: [hub_status(frame, home, agents=agents, guarded=guarded)]):
+        shown = " ".join(run("status").stdout.split())
+        found = json.loads(run("status", "--json").stdout)
+    assert "paused ada:" in shown
+    assert "wake budget bob has used it up, for 2 min more" in shown
+    assert "loop guard m1 by eve: 41 replies without the person" in shown
+    assert "m5 by eve" in shown
+    assert "m6 by eve" not in shown
+    assert "2 threads more" in shown
+    assert len(found["guarded"]) == 7

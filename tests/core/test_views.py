@@ -6,7 +6,7 @@ import pytest
 
 from crosschat.core import views
 from crosschat.core.handle import Receive
-from crosschat.core.presence import Presence
+from crosschat.core.presence import Presence, Spent
 from crosschat.errors import Code
 from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS_AWAY
 from crosschat.model import THE_CLI, THE_SYSTEM, THE_USER, Actor, AgentJoined, Cursor, Release, Reply, Resolve, iso
@@ -335,6 +335,62 @@ def test_agents_that_only_answer_each_other_wake_nobody_after_a_while() -> None:
     assert quiet(a)
     assert not quiet(THE_USER)
     assert not quiet(b)
+
+
+def test_the_guard_holds_back_only_the_replies_that_are_too_many() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    root = world.send(a, "@b ping")
+    replies = []
+    for number in range(LOOP_GUARD_MESSAGES + 3):
+        world.send((b, a)[number % 2], "pong", root)
+        replies.append(world.last(Reply))
+
+    def quiet() -> list[bool]:
+        return [item.quiet for reply in replies if (item := views.item_of(world.state, reply)) is not None]
+
+    assert quiet() == [False] * LOOP_GUARD_MESSAGES + [True] * 3  # also for one that reads all of it later
+    world.send(THE_USER, "go on", root)
+    assert not any(quiet())
+
+
+def test_the_threads_that_the_guard_holds_are_shown_and_only_the_person_at_the_page_or_a_task_frees_them() -> None:
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    first, second = world.send(a, "@b ping"), world.send(b, "@a ping")
+    for root in (first, second):
+        for number in range(LOOP_GUARD_MESSAGES + 1):
+            world.send((b, a)[number % 2], "pong", root)
+    held = LOOP_GUARD_MESSAGES + 1
+    assert [(view.message, view.author, view.replies) for view in views.guard_views(world.state)] == [
+        (second, "b", held),
+        (first, "a", held),
+    ]
+    world.send(THE_CLI, "stop it", second)  # a terminal may be an agent's
+    assert len(views.guard_views(world.state)) == 2
+    world.send(THE_USER, "go on", second)
+    world.flag(a, first)
+    assert views.guard_views(world.state) == ()
+
+
+def test_a_used_up_wake_budget_is_shown_until_it_has_room() -> None:
+    world = World()
+    a = world.join("a")
+    until = world.now + 61_500
+    world.presence.reach(a.id, wake="auto", way="inbox", hooks=False, rung=0, budget_until_ms=until)
+    agent = world.state.agents[a.id]
+    assert views.peer_view(world.state, world.presence, agent, world.now).budget_s == 62
+    assert views.peer_view(world.state, world.presence, agent, until).budget_s is None
+    assert views.peer_view(world.state, world.presence, agent, world.now).way == "inbox"
+
+
+def test_what_a_session_cost_adds_up() -> None:
+    world = World()
+    a = world.join("a")
+    world.presence.spend(a.id, Spent(rings=1, ring_bytes=300))
+    world.presence.spend(a.id, Spent(rings=1, ring_bytes=200, hooks=1, hook_ms=12.5))
+    (cost,) = views.cost_views(world.state, world.presence)
+    assert (cost.name, cost.rings, cost.ring_bytes, cost.hooks, cost.hook_ms) == ("a", 2, 500, 1, 12.5)
 
 
 def test_a_paused_agent_is_shown_so_and_gets_everything() -> None:
