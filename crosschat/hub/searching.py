@@ -9,6 +9,7 @@ candidate is asked of the state before it is shown, and its text is read from th
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 from zlib import crc32
 
@@ -27,7 +28,7 @@ from crosschat.model import USER, About, Message, Reply, Resolve
 from crosschat.wire import Item, Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
     from crosschat.core.search import Sought
@@ -45,6 +46,7 @@ PAUSE_S: Final = 0.5  # between two rounds, unless somebody searches or a whole 
 BACKOFF_S: Final = (1.0, 60.0)
 FRESH_S: Final = 0.5  # so long a search waits for what was written just before it
 FIND_S: Final = 5.0
+WINDOW: Final = 100_000  # seqs that are looked through in one turn
 CANDIDATES: Final = (64, 4096)  # looked up at once: at first, at most
 
 Result = TypeVar("Result")
@@ -62,6 +64,7 @@ class Searching:
         self._turn = trio.CapacityLimiter(1)
         self._progress = trio.Event()
         self._wanted = trio.Event()
+        self._spoilt = trio.Event()  # a search met damage
         self._waiting = 0  # searches that wait for a round
         self.upto = 0
         self.trouble: str | None = None
@@ -80,6 +83,9 @@ class Searching:
         try:
             while True:
                 try:
+                    if self._spoilt.is_set():
+                        self._spoilt = trio.Event()
+                        await self._discard()
                     written = await self._round(self._index or await self._open())
                     self.trouble, delay = None, BACKOFF_S[0]
                 except (sqlite3.Error, OSError, Refused) as error:
@@ -141,7 +147,14 @@ class Searching:
             self._wanted = trio.Event()
             with trio.move_on_after(PAUSE_S):
                 await self._wanted.wait()
-        await self._router.feed.wait_beyond(self.upto)
+        async with trio.open_nursery() as nursery:
+
+            async def until(waiting: Callable[[], Awaitable[object]]) -> None:
+                await waiting()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until, partial(self._router.feed.wait_beyond, self.upto))
+            nursery.start_soon(until, self._spoilt.wait)
 
     def _tell_progress(self) -> None:
         self._progress.set()
@@ -257,35 +270,43 @@ class Searching:
             self._waiting -= 1
 
     async def _seqs(self, who: Actor, wanted: Sought) -> list[int]:
-        """One more than asked for, if there are so many."""
+        """One more than asked for, if there are so many.
+
+        Looks at `WINDOW` seqs at a time: however common the words, a turn at the index is short, and this can be
+        cancelled between two.
+        """
         state, found = self._router.state, list[int]()
-        below, size = wanted.below, CANDIDATES[0]
-        while True:
-            candidates = await self._candidates(wanted, below, size)
+        first, end = await self._ask_index(lambda index: index.bounds(wanted.since_s, wanted.until_s))
+        below, size = min(wanted.below, end, state.head + 1), CANDIDATES[0]
+        while below > first:
+            window = (max(first, below - WINDOW), below)
+            candidates = await self._candidates(wanted, window, size)
             for seq in candidates:
                 if rules.fits(state, who, wanted, seq):
                     found.append(seq)
                     if len(found) > wanted.limit:
                         return found
-            if len(candidates) < size:
-                return found
-            below, size = candidates[-1], min(4 * size, CANDIDATES[1])
+            below = candidates[-1] if len(candidates) == size else window[0]
+            size = min(4 * size, CANDIDATES[1])
+        return found
 
-    async def _candidates(self, wanted: Sought, below: int, size: int) -> list[int]:
+    async def _candidates(self, wanted: Sought, window: tuple[int, int], size: int) -> list[int]:
+        first, below = window
+        return await self._ask_index(
+            lambda index: index.find(wanted.phrases, wanted.marks, first=first, below=below, limit=size)
+        )
+
+    async def _ask_index(self, question: Callable[[TextIndex], Result]) -> Result:
         index = self._index
         if index is None:
             why = f": {self.trouble}" if self.trouble else "; its index is being opened"
             raise Refused(Code.UNAVAILABLE, f"Search is not possible at the moment{why}.", retry_after_ms=1000)
-
-        def find() -> list[int]:
-            return index.find(
-                wanted.phrases, wanted.marks, below=below, since_s=wanted.since_s, until_s=wanted.until_s, limit=size
-            )
-
         try:
-            return await self._in_turn(find)
+            return await self._in_turn(lambda: question(index))
         except sqlite3.Error as error:
             self._log.warning("search failed", error=repr(error))
+            if is_damage(error):
+                self._spoilt.set()
             self._wanted.set()
             raise Refused(
                 Code.UNAVAILABLE, f"The search index cannot be read ({error}).", retry_after_ms=1000

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -198,7 +198,8 @@ class Hub:
                 self.log.warning("search is off", error=repr(error))
                 return
             router.finder = searching = Searching(router, self.options.home.root / "index", self.files, self.log)
-            await searching.run()
+            await contain(_run, self.log, "search")(searching)  # disposable: no defect of it is worth a hub
+            searching.trouble = "a defect stopped it; the hub's log has the details"
 
     def _trouble(self, error: Exception) -> None:
         self.log.warning("files beside the log are behind", exc_info=error)
@@ -252,8 +253,8 @@ class Hub:
                 self.network = network.cancel_scope
                 await network.start(supervisor.run)
                 await network.start(watch_signals, self.stop)
-                await network.start(instances.run, name="register directories")
-                await network.start(notifier.run, name="notify")
+                network.start_soon(contain(_run, self.log, "projects"), instances, name="register directories")
+                network.start_soon(contain(_run, self.log, "notify"), notifier, name="notify")
                 await network.start(
                     _listen, agents, contain(partial(serve_peer, doorway), self.log, "agent"), name="serve agents.sock"
                 )
@@ -432,6 +433,14 @@ def _writer_counts(stats: WriterStats) -> dict[str, int]:
         "records": stats.records, "batches": stats.batches, "bytes": stats.bytes, "refused": stats.refused,
         "failed_batches": stats.failed_batches,
     }  # fmt: skip
+
+
+class _Runs(Protocol):
+    async def run(self) -> None: ...
+
+
+async def _run(task: _Runs) -> None:
+    await task.run()
 
 
 async def _listen(

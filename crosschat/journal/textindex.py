@@ -29,6 +29,7 @@ NAME: Final = "search.sqlite"
 LAYOUT: Final = 1
 CACHE_KIB: Final = 8 * 1024
 HOUR_S: Final = 3600
+BEYOND: Final = 1 << 62  # any seq
 _CORRUPT: Final = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
 _SCHEMA: Final = """
 CREATE VIRTUAL TABLE words USING fts5(text, marks, content='', tokenize="unicode61 remove_diacritics 2");
@@ -127,26 +128,17 @@ class TextIndex:
         self.about = about
 
     def find(
-        self,
-        phrases: Iterable[str],
-        marks: Iterable[Iterable[str]],
-        *,
-        below: int,
-        since_s: int | None,
-        until_s: int | None,
-        limit: int,
+        self, phrases: Iterable[str], marks: Iterable[Iterable[str]], *, first: int, below: int, limit: int
     ) -> list[int]:
-        """Seqs below `below`, newest first, of rows with all phrases and a mark of every group. Raises Trouble.
-
-        Times are kept to the hour: what is returned may lie beside them by less than one. At least one group.
-        """
-        first, end = self._bounds(since_s, until_s)
-        found = self._connection.execute(_FIND, (_expression(phrases, marks), first, min(end, below), limit))
+        """Seqs from `first` up to but not including `below`, newest first, of rows with all phrases and a mark of every
+        group, of which there is at least one. Its time grows with the distance of the two. Raises Trouble."""
+        found = self._connection.execute(_FIND, (_expression(phrases, marks), first, below, limit))
         return [seq for (seq,) in found]
 
-    def _bounds(self, since_s: int | None, until_s: int | None) -> tuple[int, int]:
-        """The seqs between which everything of that time lies, also where the clock was set back meanwhile."""
-        first, end = 0, 1 << 62
+    def bounds(self, since_s: int | None, until_s: int | None) -> tuple[int, int]:
+        """`first` and `below` between which everything of that time lies, also where the clock was set back meanwhile.
+        Times are kept to the hour: what lies there may be beside them by less than one. Raises Trouble."""
+        first, end = 0, BEYOND
         if since_s is not None:
             (lowest,) = self._connection.execute(
                 "SELECT min(first) FROM hours WHERE hour >= ?", (since_s // HOUR_S,)

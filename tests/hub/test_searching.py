@@ -105,6 +105,21 @@ async def test_pages_meet_every_result_once(tmp_path: Path) -> None:
         assert met == [str(number) for number in range(299, -1, -1)]
 
 
+async def test_a_search_goes_through_windows_and_meets_their_edges_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 7)
+    monkeypatch.setattr(module, "CANDIDATES", (3, 5))
+    middle = Middle("a1", "a2")
+    async with running(middle, tmp_path) as made:
+        middle.commit(*middle.messages([f"{'odd' if number % 2 else 'even'} {number}" for number in range(100)]))
+        middle.commit(*middle.messages(["odd and rare"]))
+        expected = ["odd and rare", *(f"odd {number}" for number in range(99, 0, -2))]
+        assert await find(made, query="odd", limit=200) == expected
+        assert await find(made, query="rare") == ["odd and rare"]
+        assert await find(made, query="even 0") == [f"even {number}" for number in (0,)]
+
+
 async def test_a_long_message_is_shown_around_the_word(tmp_path: Path) -> None:
     middle = Middle("a1", "a2")
     async with running(middle, tmp_path) as made:
@@ -206,6 +221,33 @@ async def test_damage_that_is_met_while_it_runs_costs_the_index_and_no_result(
         middle.commit(*middle.messages(["a word"]))
         await caught_up(made)
         assert failures == []
+        assert await find(made, query="word") == ["a word"]
+
+
+async def test_damage_that_only_a_search_meets_has_the_index_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = Middle("a1", "a2")
+    middle.commit(*middle.messages(["a word"]))
+    damaged = sqlite3.DatabaseError("database disk image is malformed")
+    damaged.sqlite_errorcode = 11 | 2 << 8  # SQLITE_CORRUPT_SEQUENCE
+    real, failures = textindex.TextIndex.find, [damaged]
+
+    def find_once(index: textindex.TextIndex, *arguments: object, **limits: object) -> list[int]:
+        if failures:
+            raise failures.pop()
+        return real(index, *arguments, **limits)  # type: ignore[arg-type]
+
+    async with running(middle, tmp_path) as made:
+        before = (tmp_path / NAME).stat().st_ino
+        (tmp_path / "keeps the number in use").hardlink_to(tmp_path / NAME)
+        monkeypatch.setattr(textindex.TextIndex, "find", find_once)
+        with pytest.raises(Refused, match="cannot be read"):
+            await find(made, query="word")
+        with trio.fail_after(10):
+            while not (tmp_path / NAME).exists() or (tmp_path / NAME).stat().st_ino == before:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await caught_up(made)
         assert await find(made, query="word") == ["a word"]
 
 

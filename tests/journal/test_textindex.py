@@ -39,14 +39,9 @@ def row(seq: int, text: str, *marks: str, changing: tuple[str, ...] = (), added:
 def find(index: TextIndex, *phrases: str, marks: tuple[tuple[str, ...], ...] = (("any",),), **limits: int) -> list[int]:
     values: dict[str, int | None] = {"since_s": None, "until_s": None}
     values.update(limits)
-    return index.find(
-        phrases,
-        marks,
-        below=values.get("below") or 1000,
-        since_s=values["since_s"],
-        until_s=values["until_s"],
-        limit=values.get("limit") or 100,
-    )
+    first, end = index.bounds(values["since_s"], values["until_s"])
+    below = min(end, values.get("below") or 1000)
+    return index.find(phrases, marks, first=first, below=below, limit=values.get("limit") or 100)
 
 
 def filled(directory: Path, *rows: Row, epoch: str = "e") -> TextIndex:
