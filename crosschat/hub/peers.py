@@ -130,7 +130,9 @@ async def serve_peer(doorway: Doorway, stream: trio.SocketStream) -> None:
             try:
                 pid = connection.peer_pid
                 process = processes.find_agent_process(pid) or processes.find(pid)
-                if process is not None:
+                if process is None:
+                    await connection.send(encode(error_frame(None, _UNSEEN)))
+                else:
                     await _Peer(doorway, connection, nursery, process).serve()
             except Closed:
                 pass
@@ -140,6 +142,13 @@ async def serve_peer(doorway: Doorway, stream: trio.SocketStream) -> None:
                 nursery.cancel_scope.cancel()
     finally:
         doorway.router.leave()
+
+
+_UNSEEN: Final = Refused(
+    Code.FORBIDDEN,
+    "The hub cannot see the process that connected, so it does not know who it is: mount /proc where the hub runs, "
+    "with the user's own processes in it.",
+)
 
 
 class _Peer:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+import trio_websocket
 
-from crosschat import websocket
+from crosschat import processes, websocket, wire
+from crosschat.errors import Code
 from crosschat.hub.peers import Doorway, serve_peer
 from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, WRITE_DEADLINE_S, Quotas
 from crosschat.model import Slot
@@ -222,3 +224,24 @@ async def test_a_hub_that_hangs_up_before_the_handshake_is_noticed_at_once(place
                 with trio.fail_after(HELLO_DEADLINE_S - 1), pytest.raises(Closed):
                     await websocket.dial(path, nursery)
                 nursery.cancel_scope.cancel()
+
+
+async def test_who_cannot_be_seen_is_told_so_and_does_not_join(
+    ends: Ends,
+    doorway: tuple[Doorway, Supervisor, Middle],
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door, _, middle = doorway
+    client, server = ends
+    for name in ("find", "find_agent_process"):
+        monkeypatch.setattr(processes, name, lambda _: None)
+    nursery.start_soon(serve_peer, door, server)
+    socket_ = await trio_websocket.wrap_client_stream(nursery, client, host="x", resource="/agents")
+    with trio.fail_after(5):
+        told = wire.decode_hub(await socket_.get_message())
+    assert isinstance(told, wire.Error)
+    assert told.code is Code.FORBIDDEN
+    assert "/proc" in told.message
+    assert not middle.presence.connected
+    nursery.cancel_scope.cancel()
