@@ -8,19 +8,22 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 
-from crosschat import lock, wire
+from crosschat import lock, websocket, wire
 from crosschat.errors import DataDirectoryError
 from crosschat.hub.recovery import recover
 from crosschat.hub.tree import Hub, Options
 from crosschat.journal.files import RealFiles
 from crosschat.model import Message
 from crosschat.paths import Home
+from tests.bridge.fakes import FakeHub, session_with
 from tests.hub.rig import silent_log
-from tests.live.rig import Control, Program, eventually, inspect, join, open_client
+from tests.live.rig import HELLO, Control, Program, eventually, inspect, join, open_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -219,3 +222,59 @@ async def test_a_hub_whose_second_socket_cannot_be_opened_leaves_no_first(place:
     gc.collect()
     assert descriptors() <= before
     os.close(held)
+
+
+@needs_proc
+@pytest.mark.slow
+async def test_two_hundred_connections_of_a_bridge_leave_its_own_side_as_it_was(running_hub: HubProcess) -> None:
+    """Dialled, joined or not, and ended by either side or by a cancel."""
+    path = running_hub.home.agents_socket
+
+    async def visit(row: int) -> None:
+        async with trio.open_nursery() as nursery:
+            connection = await websocket.dial(path, nursery)
+            if row % 2:
+                await connection.send(
+                    wire.encode(attrs.evolve(HELLO, protocol=0))
+                )  # refused, without an agent's record
+                assert isinstance(wire.decode_hub(await connection.receive()), wire.Error)
+            match row % 3:
+                case 0:
+                    await connection.aclose()
+                case 1:
+                    with suppress(websocket.Closed), trio.move_on_after(0.01):
+                        await connection.receive()
+            nursery.cancel_scope.cancel()
+
+    for row in range(6):
+        await visit(row)
+    gc.collect()
+    before, tasks_before = descriptors(), trio.lowlevel.current_statistics().tasks_living
+    for row in range(ROUNDS):
+        await visit(row)
+    gc.collect()
+    assert descriptors() <= before
+    assert trio.lowlevel.current_statistics().tasks_living == tasks_before
+    assert threading.active_count() <= 16
+
+
+async def test_two_hundred_lost_connections_leave_a_bridge_with_one_task_and_nothing_pending(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    hub = FakeHub()
+    session = session_with(hub)
+    nursery.start_soon(session.link.run)
+    await (await hub.join()).send(wire.Bye(reason="round 0", retry_after_ms=10))
+    await trio.testing.wait_all_tasks_blocked()
+    tasks_before = trio.lowlevel.current_statistics().tasks_living
+    for row in range(ROUNDS):
+        peer = await hub.join()
+        if row % 2:
+            await peer.send(wire.Bye(reason=f"round {row}", retry_after_ms=10))
+        else:
+            peer.hang_up()
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().tasks_living == tasks_before
+    assert hub.dials == ROUNDS + 1
+    assert not session.link.connected
+    nursery.cancel_scope.cancel()
