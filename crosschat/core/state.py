@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -42,6 +42,9 @@ from crosschat.model import (
     TaskStatus,
 )
 from crosschat.wire import BadgeView
+
+if TYPE_CHECKING:
+    from crosschat.core.unread import Tally
 
 REMEMBERED_CIDS: Final = 1_000_000
 _IMPORTANCE: Final = {"important": "high", "comment": "normal", "chitchat": "low"}
@@ -133,6 +136,7 @@ class State:
         self.directory = Directory({})
         self.clears: list[int] = []
         self.requests: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
+        self.tallies: dict[str, Tally] = {}  # what was counted last; may be emptied at any time
         self.foreign_ids: dict[str, int] = {}  # ids that another product made, imported
         self.foreign_seqs: dict[int, str] = {}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from crosschat.wire import Confirm
 
 if TYPE_CHECKING:
@@ -15,12 +17,24 @@ if TYPE_CHECKING:
 
     from crosschat.core.state import Agent, State
 
+FEW: Final = 256  # so many records are looked at one by one; for more, a table of whom each audience reaches is made
 CURSOR_STEP: Final = 256  # records without anything unread, after which a read moves the cursor anyway
 
 
-def unread(state: State, agent: Agent) -> Iterator[int]:
-    """Seqs, rising, of what is meant for the agent and was not shown; without broadcasts that were cleared."""
-    for seq in state.ledger.meant_for(agent.id, agent.cursor):
+@attrs.frozen
+class Tally:
+    """How much was unread to an agent up to the record `upto`, and the seq of the oldest; good while `basis` is."""
+
+    basis: tuple[int, int, int]
+    upto: int
+    count: int = 0
+    oldest: int | None = None
+
+
+def unread(state: State, agent: Agent, after: int | None = None) -> Iterator[int]:
+    """Seqs, rising, of what is meant for the agent and was not shown; without broadcasts that were cleared. Those
+    behind `after`, if that is beyond its cursor."""
+    for seq in _meant(state, agent, agent.cursor if after is None else max(after, agent.cursor)):
         if seq in agent.shown:
             continue
         if seq <= state.cleared_upto and (entry := state.ledger.get(seq)) is not None and state.cleared(entry):
@@ -28,8 +42,26 @@ def unread(state: State, agent: Agent) -> Iterator[int]:
         yield seq
 
 
-def count_unread(state: State, agent: Agent) -> int:
-    return sum(1 for _ in unread(state, agent))
+def _meant(state: State, agent: Agent, after: int) -> Iterator[int]:
+    if state.head - after > FEW:
+        return state.ledger.meant_for(agent.id, after)
+    entries = filter(None, map(state.ledger.get, range(after + 1, state.head + 1)))
+    return (entry.seq for entry in entries if entry.author != agent.id and entry.audience.reaches(agent.id))
+
+
+def tally_unread(state: State, agent: Agent) -> Tally:
+    """How much is unread to the agent. Goes on from what was counted last: an agent that stays away must not cost a
+    walk through all that waits for it each time that somebody looks."""
+    basis = (agent.cursor, len(agent.shown), state.cleared_upto)
+    kept = state.tallies.get(agent.id)
+    if kept is None or kept.basis != basis:
+        kept = Tally(basis, agent.cursor)
+    count, oldest = kept.count, kept.oldest
+    for seq in unread(state, agent, kept.upto):
+        count += 1
+        oldest = oldest or seq
+    state.tallies[agent.id] = found = Tally(basis, state.head, count, oldest)
+    return found
 
 
 def confirmation(state: State, agent: Agent, page: Collection[int]) -> tuple[Confirm | None, int]:

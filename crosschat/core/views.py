@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from crosschat.core.addressing import find_mentions
-from crosschat.core.unread import count_unread, unread
+from crosschat.core.unread import tally_unread
 from crosschat.limits import LOOP_GUARD_MESSAGES, PEERS, PEERS_AWAY, PEERS_BYTES
 from crosschat.model import (
     CLI,
@@ -223,7 +223,7 @@ def _sent(state: State, presence: Presence, frame: Send, entry: Entry) -> Sent:
 def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> PeerView:
     live = presence.of(agent.id)
     held = state.held.get(agent.id, set())
-    oldest = next(unread(state, agent), None)
+    waits = tally_unread(state, agent)
     return PeerView(
         id=agent.id,
         name=agent.name,
@@ -234,8 +234,8 @@ def peer_view(state: State, presence: Presence, agent: Agent, now_ms: int) -> Pe
         project=agent.project,
         task=_task_in_hand(state, agent, live.task),
         silent_s=None if live.heard_ms is None else max(0, now_ms - live.heard_ms) // 1000,
-        unread=count_unread(state, agent),
-        unread_since=_time_of(state, oldest),
+        unread=waits.count,
+        unread_since=_time_of(state, waits.oldest),
         claims=tuple(state.message_id(target) for target in sorted(held)),
         activity=presence.activity_of(agent.id, now_ms) if live.connected else None,
         mode=live.mode,

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from crosschat.core import views
 from crosschat.core.handle import Effects
 from crosschat.core.presence import Presence
-from crosschat.core.unread import confirmation, count_unread
+from crosschat.core.unread import confirmation, tally_unread
 from crosschat.errors import Code, Refused
 from crosschat.model import THE_CLI, THE_SYSTEM, THE_USER, USER, Actor, Cursor
 from crosschat.wire import AddBadge, ClaimTask, FlagTask, ReleaseTask, ResolveTask, Send, SetStatus
@@ -360,7 +360,8 @@ class Hub(RuleBasedStateMachine):
             assert (known.name, known.cursor) == (peer.name, peer.cursor)
             expected = self.naive.unread(agent)
             assert self.world.unread(Actor(agent)) == expected
-            assert count_unread(self.world.state, known) == len(expected)
+            tally = tally_unread(self.world.state, known)
+            assert (tally.count, tally.oldest) == (len(expected), expected[0] if expected else None)
             assert known.cursor >= self.cursors.get(agent, 0)
             self.cursors[agent] = known.cursor
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosschat.core.handle import MARKED_SEQS, Receive
-from crosschat.core.unread import CURSOR_STEP, confirmation, count_unread
+from crosschat.core.unread import CURSOR_STEP, FEW, confirmation, tally_unread
 from crosschat.model import THE_CLI, THE_SYSTEM, Actor, Clear, Cursor, Receipt
 from tests.core.world import World
 
@@ -35,11 +35,28 @@ def show(world: World, who: Actor, page: list[int]) -> int:
     return left
 
 
+def test_a_tally_goes_on_from_the_last_one_however_much_came_since() -> None:
+    world, a, b, seqs = chat(1)
+    counts = []
+    for more in (0, 1, FEW, FEW + 1, 3):
+        for number in range(more):
+            world.send(a, f"more {number}")
+        tally = tally_unread(world.state, agent(world, b))
+        counts.append(tally.count)
+        assert (tally.count, tally.oldest) == (len(world.unread(b)), seqs[0])
+        assert tally == tally_unread(world.state, agent(world, b))
+    assert counts == [1, 2, FEW + 2, 2 * FEW + 3, 2 * FEW + 6]
+    world.mark(b, seqs[0])
+    assert tally_unread(world.state, agent(world, b)).count == 2 * FEW + 5
+    world.clear(THE_CLI)
+    assert tally_unread(world.state, agent(world, b)).count == 0
+
+
 def test_nobody_has_its_own_messages_unread() -> None:
     world, a, b, seqs = chat(3)
     assert world.unread(a) == []
     assert world.unread(b) == seqs
-    assert count_unread(world.state, agent(world, b)) == 3
+    assert tally_unread(world.state, agent(world, b)).count == 3
 
 
 def test_showing_the_oldest_moves_the_cursor_to_just_before_the_next_unread_one() -> None:
