@@ -82,32 +82,50 @@ def _reopened(state: State) -> Iterator[Need]:
 
 def _unread(state: State, now_ms: int, patience_s: float) -> Iterator[Need]:
     """Messages that were for some agents and that none of these has been shown for so long."""
-    readers = sorted(state.agents.values(), key=lambda agent: -agent.cursor)  # who read most is asked first
+    readers = _Readers(state)
     for entry in state.ledger.messages_before(state.head + 1, LOOKED_AT):
         age_s = now_ms / 1000 - entry.at_s
         if age_s > UNREAD_WINDOW_S:
             return
-        if (
-            age_s > patience_s
-            and entry.author != SYSTEM
-            and not state.cleared(entry)
-            and _is_unread(state, readers, entry)
-        ):
+        if age_s <= patience_s or entry.author == SYSTEM or state.cleared(entry) or _is_chitchat(state, entry):
+            continue
+        if readers.left_unread(entry):
             yield _need(state, "unread", entry, entry.at_s * 1000, entry.author)
 
 
-def _is_unread(state: State, readers: list[Agent], entry: Entry) -> bool:
-    audience = entry.audience
-    recipients = 0
-    for agent in readers:
-        if agent.id == entry.author or not audience.reaches(agent.id):
-            continue
-        if audience.to is None and agent.joined > entry.seq:
-            continue  # it came later and begins after this
-        if agent.cursor >= entry.seq or entry.seq in agent.shown:
+class _Readers:
+    """All agents, in orders in which few of them have to be asked: there may be many that never come back."""
+
+    def __init__(self, state: State) -> None:
+        everybody = state.agents.values()
+        self._agents = state.agents
+        self._by_cursor = sorted(everybody, key=lambda agent: -agent.cursor)
+        self._ahead = [agent for agent in everybody if agent.shown]  # were shown something beyond their cursor
+        self._first = sorted(everybody, key=lambda agent: agent.joined)[:2]
+
+    def left_unread(self, entry: Entry) -> bool:
+        """Whether the message had recipients, and none of them was shown it."""
+        if entry.audience.to is not None:
+            named = (self._agents.get(agent) for agent in entry.audience.to - {entry.author})
+            recipients = [agent for agent in named if agent is not None]
+            return bool(recipients) and not any(_was_shown(agent, entry) for agent in recipients)
+        if not any(_is_recipient(agent, entry) for agent in self._first):
             return False
-        recipients += 1
-    return recipients > 0 and not _is_chitchat(state, entry)
+        for agent in self._by_cursor:
+            if agent.cursor < entry.seq:
+                break  # nor has anybody after it
+            if _is_recipient(agent, entry):
+                return False
+        return not any(_is_recipient(agent, entry) and entry.seq in agent.shown for agent in self._ahead)
+
+
+def _is_recipient(agent: Agent, entry: Entry) -> bool:
+    """Of a message to everybody: who was there before."""
+    return agent.id != entry.author and agent.joined <= entry.seq
+
+
+def _was_shown(agent: Agent, entry: Entry) -> bool:
+    return agent.cursor >= entry.seq or entry.seq in agent.shown
 
 
 def _is_chitchat(state: State, entry: Entry) -> bool:

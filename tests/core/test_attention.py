@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crosschat.core.attention import LOOKED_AT, NEEDS, UNREAD_WINDOW_S, Patience, needs
+from crosschat.core.state import Agent
 from crosschat.model import CLI, THE_CLI, THE_USER, iso
 from tests.core.world import GRACE_MS, START_MS, World
 
@@ -147,6 +148,37 @@ def test_of_a_flood_of_unread_messages_only_so_many_are_looked_at_and_listed() -
     first = world.state.message(found[0][1])
     assert first is not None
     assert first.seq == world.state.head - LOOKED_AT + 1
+
+
+def test_of_a_message_to_everybody_also_what_was_shown_beyond_a_cursor_counts() -> None:
+    world = World()
+    ada, ben, _ = world.join("ada"), world.join("ben"), world.join("cy")
+    world.send(ada, "@ben first")
+    everybody = world.send(ada, "hello")
+    wait(world, 601)
+    assert [kind for kind, _ in look(world)] == ["unread", "unread"]
+    world.mark(ben, None, world.seq(everybody))
+    assert everybody not in [message for _, message in look(world)]
+
+
+def test_many_sessions_that_never_come_back_do_not_make_it_slow() -> None:
+    """Counted, not timed: to whom a message is not, is not asked about it."""
+    world = World()
+    ada = world.join("ada")
+    for number in range(300):
+        world.join(f"old-{number}")
+    world.send(ada, "@old-7 look")
+    wait(world, 601)
+    asked: list[str] = []
+
+    class Watched(dict[str, Agent]):
+        def get(self, key: str, default: object = None) -> Agent | None:  # type: ignore[override]
+            asked.append(key)
+            return super().get(key)
+
+    world.state.agents = Watched(world.state.agents)
+    assert len(look(world)) == 1
+    assert len(asked) < 10
 
 
 def test_the_terminal_is_no_reader() -> None:
