@@ -253,6 +253,10 @@ class Terminal:
         self._tmux("send-keys", "Enter")
         return sent_at
 
+    def press(self, *keys: str) -> None:
+        """Keys by their tmux names."""
+        self._tmux("send-keys", *keys)
+
     def wait_for(self, condition: Callable[[str], bool], what: str) -> str:
         """The screen, once the condition holds."""
         give_up_at = time.monotonic() + WAIT_S
