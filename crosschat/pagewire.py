@@ -78,6 +78,7 @@ from crosschat.wire import (
     PeerList,
     Peers,
     PeerView,
+    PresetView,
     ProjectView,
     Read,
     ReleaseTask,
@@ -316,6 +317,7 @@ class PermissionOver:
 class Desk:
     type: ClassVar = "desk"
     rules: tuple[str, ...] = ()
+    presets: tuple[PresetView, ...] = ()  # rules that can be added together
     keys: tuple[KeyView, ...] = ()
 
 

@@ -108,6 +108,12 @@ class BadgeView:
 
 
 @attrs.frozen(kw_only=True)
+class PresetView:
+    name: str
+    rules: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class TaskView:
     """A task as of now. `owner` and `claimant` are names; `result` only where the whole task was asked for."""
 
@@ -776,9 +782,12 @@ class NoOpinion:
 
 @attrs.frozen(kw_only=True)
 class Rules:
+    """`presets`: rules that can be added together, by name."""
+
     type: ClassVar = "rules"
     id: str
     rules: tuple[str, ...] = ()
+    presets: tuple[PresetView, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -54,6 +54,7 @@ Asking = (
     | wire.Launch
     | wire.Configure
     | wire.Cost
+    | wire.ChangeRules
     | wire.Inspect
     | wire.Metrics
     | wire.Probe

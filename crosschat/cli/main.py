@@ -27,6 +27,8 @@ EVERYDAY: Final = {
     "metrics": ("watching", "Print the hub's figures for Prometheus."),
     "peers": ("status", "List the agents."),
     "dashboard": ("dashboard", "Open the page, and pair a browser with it."),
+    "ask": ("ask", "Have sessions ask you before they use what you list."),
+    "audit": ("audit", "Check and show who allowed and denied what."),
     "tasks": ("tasks", "List tasks, free one, or open one again."),
     "cost": ("cost", "Show what CrossChat costs each session."),
     "pause": ("pausing", "Let no message wake an agent."),

@@ -269,7 +269,11 @@ class _Screen:
             case "needs":
                 return self._screens.needs()
             case "desk":
-                return Desk(rules=self._screens.desk.rules(), keys=self._screens.pairing.views(self.key))
+                return Desk(
+                    rules=self._screens.desk.rules(),
+                    presets=self._screens.desk.presets,
+                    keys=self._screens.pairing.views(self.key),
+                )
             case "cleared":
                 return Cleared(upto=self._router.state.cleared_upto)
 

@@ -85,4 +85,4 @@ async def change_rules(permissions: PermissionDesk, frame: ChangeRules, pid: int
         refuse_all_but_a_person(pid)
         change = permissions.add_rule if frame.change == "add" else permissions.remove_rule
         await change(frame.rule or "")
-    return Rules(id=frame.id, rules=permissions.rules())
+    return Rules(id=frame.id, rules=permissions.rules(), presets=permissions.presets)

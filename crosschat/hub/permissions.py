@@ -28,6 +28,7 @@ import trio
 from crosschat import processes
 from crosschat.codec import BadFrame
 from crosschat.core import permissions as rules_of
+from crosschat.core.asklist import PRESETS
 from crosschat.core.outcomes import read_ran, strangers
 from crosschat.core.permissions import Asked, Decision
 from crosschat.errors import Code, Refused
@@ -35,7 +36,7 @@ from crosschat.hub.sessions import agent_of
 from crosschat.model import iso
 from crosschat.pagewire import Decided, PermissionOver, PermissionView
 from crosschat.processes import Process
-from crosschat.wire import NoOpinion, NoOpinionReason, PermissionAsked, encode, encode_verdict
+from crosschat.wire import NoOpinion, NoOpinionReason, PermissionAsked, PresetView, encode, encode_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -176,6 +177,10 @@ class PermissionDesk:
     def rules(self) -> tuple[str, ...]:
         """The ask-list."""
         return self.asking.rules
+
+    @property
+    def presets(self) -> tuple[PresetView, ...]:
+        return tuple(PresetView(name=name, rules=rules) for name, rules in PRESETS.items())
 
     async def add_rule(self, rule: str) -> None:
         """Raises Refused."""

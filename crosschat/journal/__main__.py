@@ -1,6 +1,6 @@
 """Verbs on a data directory that no hub is using: `python -m crosschat.journal VERB DIR`.
 
-The one that starts it holds the lock. Exit status: 0 all is well, 1 something is damaged or the
+The one that starts it holds the lock; `audit` needs none. Exit status: 0 all is well, 1 something is damaged or the
 directory cannot be read, 2 the call is wrong.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from crosschat.errors import DataDirectoryError
+from crosschat.journal.audit import file_of, read_audit
 from crosschat.journal.check import check_log
 from crosschat.journal.export import Wanted, export_log
 from crosschat.journal.files import RealFiles
@@ -36,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument("directory", type=Path, help="the data directory")
     for name, what in (("since", "a time: what is not older"), ("until", "what is not newer"), ("thread", "an id")):
         export.add_argument(f"--{name}", help=what)
+    audit = verbs.add_parser("audit", help="read the audit of permissions and check its chain; a hub may run meanwhile")
+    audit.add_argument("directory", type=Path, help="the data directory")
+    audit.add_argument("--json", action="store_true", help="one JSON object with every line")
     options = parser.parse_args(arguments)
+    if options.verb == "audit":
+        return _audit(options.directory, as_json=options.json)
     try:
         return _export(options) if options.verb == "export" else _check(options)
     except DataDirectoryError as error:
@@ -61,6 +67,21 @@ def _export(options: argparse.Namespace) -> int:
     if done.damaged:
         print(f"{done.damaged} places of the log are damaged: what was there is missing here", file=sys.stderr)
     return 1 if done.damaged else 0
+
+
+def _audit(home: Path, *, as_json: bool) -> int:
+    try:
+        chain = read_audit(home, RealFiles())
+    except OSError as error:
+        print(f"{file_of(home)} cannot be read: {error.strerror or error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(attrs.asdict(chain)))
+    else:
+        lines = [f"{chain.rows} lines, the last with the hash {chain.last}"]
+        lines += [f"line {problem.line}: {problem.reason}" for problem in chain.problems]
+        print("\n".join(lines))
+    return 1 if chain.problems else 0
 
 
 def _describe(report: Report) -> str:

@@ -36,7 +36,7 @@ OLD_VERSION: Final = "2.1.128"  # loads no plugin from a folder
 FETCH_S: Final = 300.0
 RUN_S: Final = 60.0
 WAIT_S: Final = 30.0
-READY: Final = {"manual": "manual mode on", "bypassPermissions": "bypass permissions on"}
+READY: Final = {"manual": "manual mode on", "auto": "auto mode on", "bypassPermissions": "bypass permissions on"}
 TOOLS: Final = "mcp__plugin_crosschat_hub__"
 
 
@@ -252,10 +252,6 @@ class Terminal:
         sent_at = time.monotonic()
         self._tmux("send-keys", "Enter")
         return sent_at
-
-    def press(self, *keys: str) -> None:
-        """Keys by their tmux names."""
-        self._tmux("send-keys", *keys)
 
     def wait_for(self, condition: Callable[[str], bool], what: str) -> str:
         """The screen, once the condition holds."""

@@ -145,15 +145,15 @@ def test_a_question_is_answered_from_the_page(installed: Place, api: ScriptedApi
     assert audited(installed, "ran") == ["decided", "ran"]
 
 
-@pytest.mark.parametrize(("keys", "runs"), [(("Enter",), True), (("Escape",), False)], ids=["yes", "no"])
+@pytest.mark.parametrize(("key", "runs"), [("Enter", True), ("Escape", False)], ids=["yes", "no"])
 def test_what_the_terminal_answered_first_is_gone_from_the_page(
-    installed: Place, api: ScriptedApi, desk: Page, keys: tuple[str, ...], runs: bool
+    installed: Place, api: ScriptedApi, desk: Page, key: str, runs: bool
 ) -> None:
     terminal = installed.terminal()
     terminal.type(play(api, "terminal", bash("touch by-terminal"), "Over."))
     view = desk.request()
     dialog(terminal)
-    terminal.press(*keys)
+    terminal.press(key)
     assert desk.over(view).how == "answered_elsewhere"
     if runs:
         ended(terminal, "Over.")
@@ -214,7 +214,7 @@ def test_printing_without_a_page_is_denied(installed: Place, api: ScriptedApi) -
 
 
 def test_in_auto_mode_what_is_on_the_ask_list_comes_to_the_page(installed: Place, api: ScriptedApi, desk: Page) -> None:
-    terminal = installed.terminal("--permission-mode", "auto", mode="auto mode on")
+    terminal = installed.terminal(mode="auto")
     add_rule(home_of(installed), "Bash(git push:*)")  # a session that runs follows the list
     pushing = "cd . && git push --dry-run nowhere"
     terminal.type(play(api, "auto", bash("git status --short || true"), bash(pushing), "Pushed."))
