@@ -143,6 +143,11 @@ export interface PermissionView {
   printing: boolean;
 }
 
+export interface PresetView {
+  name: string;
+  rules: string[];
+}
+
 export interface ProjectView {
   id: string;
   path: string;
@@ -512,6 +517,7 @@ export interface PermissionOverFrame {
 export interface DeskFrame {
   type: "desk";
   rules: string[];
+  presets: PresetView[];
   keys: KeyView[];
 }
 
@@ -589,6 +595,7 @@ export const FIELDS: Record<string, Record<string, [unknown, unknown?]>> = {
   Need: {"kind": [["one", "question", "stuck", "reopened", "unread"]], "message": ["string"], "seq": ["integer"], "agent": ["string"], "name": ["string"], "since": ["string"]},
   PeerView: {"id": ["string"], "name": ["string"], "connected": ["boolean"], "status": [["one", "available", "busy", "away"]], "cwd": ["string"], "detail": [["maybe", "string"], null], "project": [["maybe", "string"], null], "task": [["maybe", "string"], null], "silent_s": [["maybe", "integer"], null], "unread": ["integer", 0], "unread_since": [["maybe", "string"], null], "claims": [["list", "string"], []], "activity": [["maybe", ["one", "working", "waiting", "idle"]], null], "mode": [["maybe", "string"], null], "paused": ["boolean", false], "wake": [["maybe", ["one", "auto", "inbox", "hooks", "wait", "off"]], null], "way": [["maybe", ["one", "inbox", "hooks", "wait", "none"]], null], "budget_s": [["maybe", "integer"], null], "since": [["maybe", "string"], null], "cursor": ["integer", 0], "offered": ["integer", 0], "shown": [["list", "integer"], []]},
   PermissionView: {"id": ["string"], "agent": ["string"], "name": ["string"], "cwd": ["string"], "raw": ["string"], "digest": ["string"], "hub_nonce": ["string"], "received_at": ["string"], "mode": [["maybe", "string"], null], "printing": ["boolean", false]},
+  PresetView: {"name": ["string"], "rules": [["list", "string"]]},
   ProjectView: {"id": ["string"], "path": ["string"], "name": ["string"], "exists": ["boolean", true], "automatic": ["boolean", false], "agents": [["list", "string"], []]},
   RecipientView: {"name": ["string"], "state": [["one", "stored", "offered", "shown", "answered"]], "away": ["boolean", false]},
   TaskFilter: {"agent": [["maybe", "string"], null], "working_dir": [["maybe", "string"], null], "project": [["maybe", "string"], null]},
@@ -610,7 +617,7 @@ export const FIELDS: Record<string, Record<string, [unknown, unknown?]>> = {
   NeedsFrame: {"needs": [["list", ["view", "Need"]], []]},
   PermissionFrame: {"request": [["view", "PermissionView"]]},
   PermissionOverFrame: {"request": ["string"], "how": [["one", "decided", "answered_elsewhere", "expired", "gone"]], "behavior": [["maybe", ["one", "allow", "deny"]], null], "by": [["maybe", "string"], null]},
-  DeskFrame: {"rules": [["list", "string"], []], "keys": [["list", ["view", "KeyView"]], []]},
+  DeskFrame: {"rules": [["list", "string"], []], "presets": [["list", ["view", "PresetView"]], []], "keys": [["list", ["view", "KeyView"]], []]},
   PairingFrame: {"pairing": ["string"], "label": ["string"], "fingerprint": ["string"], "over": ["boolean", false]},
   EventFrame: {"event": [["view", "EventView"]]},
   EventPageFrame: {"id": ["string"], "events": [["list", ["view", "EventView"]], []], "earlier": ["boolean", false]},

@@ -152,9 +152,15 @@ class MemoryHook:
 class World:
     """The desk and what surrounds it."""
 
-    def __init__(self, place: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        place: Path,
+        nursery: trio.Nursery,
+        monkeypatch: pytest.MonkeyPatch,
+        audit: MemoryAudit | None = None,
+    ) -> None:
         self.place, self.nursery = place, nursery
-        self.middle, self.audit, self.seen = Middle("a1", "a2"), MemoryAudit(), Seen()
+        self.middle, self.audit, self.seen = Middle("a1", "a2"), audit or MemoryAudit(), Seen()
         self.table: dict[int, Process] = {}
         self.unattended: set[int] = set()
         self.gone: dict[int, trio.Event] = {}

@@ -93,6 +93,7 @@ class Session:
         self._place = place
         self._count = 0
         self._hooks: list[Hook] = []
+        self._sockets: list[socket.socket] = []
         self.hooks = install_hooks(place, home)
         program = place / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -121,7 +122,8 @@ class Session:
         self.kill()
         for hook in self._hooks:
             hook.signal(signal.SIGKILL)
-        self._way.close()
+        for sock in (self._way, *self._sockets):
+            sock.close()
         for descriptor in self._terminal or ():
             os.close(descriptor)
 
@@ -143,7 +145,8 @@ class Session:
         """A connection of this process, as its bridge makes one."""
         self._way.sendall(json.dumps({"connect": str(path)}).encode() + b"\n")
         _, descriptors, _, _ = socket.recv_fds(self._way, 1, 1)
-        return socket.socket(fileno=descriptors[0])
+        self._sockets.append(socket.socket(fileno=descriptors[0]))
+        return self._sockets[-1]
 
     def start(
         self, command: list[str], given: bytes, *, environment: Mapping[str, str] | None = None, wait: bool = False
