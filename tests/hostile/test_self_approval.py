@@ -8,7 +8,9 @@ tried as well: then the person can see it.
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -174,8 +176,9 @@ async def test_a_session_that_ends_the_hub_and_answers_itself_is_not_believed(pl
             hub.process.wait()
             hub.home.control_socket.unlink()
             command = [sys.executable, "-I", str(program), str(hub.home.control_socket), str(ready)]
-            scene.session.start(["sh", "-c", '"$@"; exit 0', "sh", *command], b"")
+            listener = scene.session.start(["sh", "-c", '"$@"; exit 0', "sh", *command], b"")
             ended = await scene.hook.end(COMMAND_S)
+            os.killpg(listener.pid, signal.SIGKILL)
             assert ready.exists()
             assert (ended.out, ended.err) == (b"", b"")
 

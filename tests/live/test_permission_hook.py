@@ -225,15 +225,14 @@ sock = socket.socket(socket.AF_UNIX)
 sock.bind(place)
 sock.listen()
 open(ready, "w").close()
+sock.settimeout(60)  # it is nobody's child, so it ends by itself
 while True:
     one, _ = sock.accept()
-    said = b""
-    while b"\\n" not in said:
-        said += one.recv(1 << 20)
-    line, _, raw = said.partition(b"\\n")
-    size = json.loads(line)["bytes"]
-    while len(raw) < size:
-        raw += one.recv(1 << 20)
+    with one.makefile("rb") as said:
+        line = said.readline()
+        if not line:
+            continue
+        raw = said.read(json.loads(line)["bytes"])
     nonce = os.urandom(32)
     digest = hashlib.sha256(nonce + raw).hexdigest()
     allow = '{"hookSpecificOutput":{"hookEventName":"PermissionRequest","decision":{"behavior":"allow"}}}'
