@@ -37,6 +37,7 @@ EVERYDAY: Final = {
     "search": ("search", "Search the messages, newest first."),
     "tail": ("messages", "Show the last messages and task events."),
     "export": ("export", "Write messages and events to a file or to standard output."),
+    "compact": ("compacting", "Take old threads out of the log."),
     "logs": ("logs", "Show the hub's own log."),
     "projects": ("projects", "List the directories that sessions are started in, add or remove one."),
     "launch": ("launch", "Start a session of Claude Code in a directory."),

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # All that the hub makes in a data directory. `hub.lock` is held until the end.
 DATA: Final = (
-    "log", "messages", "imported", "index", "damaged", "logs", "run", "hooks", "audit", "ask", "settings.json",
+    "log", "log.new", "log.old", "messages", "imported", "index", "damaged",
+    "logs", "run", "hooks", "audit", "ask", "settings.json",
     "instances.json", "dashboard.lock", "FORMAT", "hub.lock",
 )  # fmt: skip
 SOCKETS: Final = ("agents.sock", "control.sock", "template.sock", "template.lock")

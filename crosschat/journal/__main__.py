@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ import attrs
 from crosschat.errors import DataDirectoryError
 from crosschat.journal.audit import file_of, read_audit
 from crosschat.journal.check import check_log
+from crosschat.journal.compact import compact_log
 from crosschat.journal.export import Wanted, export_log
 from crosschat.journal.files import RealFiles
+from crosschat.model import from_iso
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit = verbs.add_parser("audit", help="read the audit of permissions and check its chain; a hub may run meanwhile")
     audit.add_argument("directory", type=Path, help="the data directory")
     audit.add_argument("--json", action="store_true", help="one JSON object with every line")
+    shorten = verbs.add_parser(
+        "compact", help="take old threads out of the log; under the lock, which the caller holds"
+    )
+    shorten.add_argument("directory", type=Path, help="the data directory")
+    shorten.add_argument("--before", required=True, help="a time, a week ago or longer")
     options = parser.parse_args(arguments)
     if options.verb == "audit":
         return _audit(options.directory, as_json=options.json)
     try:
-        return _export(options) if options.verb == "export" else _check(options)
+        return {"export": _export, "check": _check, "compact": _compact}[options.verb](options)
     except DataDirectoryError as error:
         print(error, file=sys.stderr)
         return 1
@@ -54,6 +62,17 @@ def _check(options: argparse.Namespace) -> int:
     report = check_log(options.directory, RealFiles())
     print(json.dumps(attrs.asdict(report)) if options.json else _describe(report))
     return 1 if report.damages or report.torn else 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    try:
+        before_ms = from_iso(options.before)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    done = compact_log(options.directory, RealFiles(), before_ms, time.time_ns() // 1_000_000)
+    print(json.dumps(attrs.asdict(done)))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

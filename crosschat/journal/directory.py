@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from crosschat import processes
 from crosschat.errors import DataDirectoryError
-from crosschat.journal import legacy
+from crosschat.journal import compact, legacy
 from crosschat.journal.files import (
     DIRECTORY_MODE,
     exists,
@@ -45,7 +45,7 @@ DIRECTORIES: Final = (
 NAMES: Final = frozenset(
     {
         "FORMAT", "hub.lock", "dashboard.lock", "run", "log", "logs", "messages", "index", "damaged", "audit", "hooks",
-        "ask", legacy.KEPT, "instances.json", "settings.json",
+        "ask", legacy.KEPT, compact.NEW, compact.OLD, "instances.json", "settings.json",
     }
 )  # fmt: skip
 _FORMAT_BYTES: Final = 4096
@@ -66,6 +66,7 @@ def open_directory(home: Path, files: Files) -> tuple[str, ...]:
             _make(home, files)
             new = True
         notes = _tighten(home, files)
+        compact.finish(home, files)
         if new and exists(files, home) and legacy.is_legacy(home, files):
             notes.append(legacy.import_directory(home, files).notice)
         if new:

@@ -59,6 +59,7 @@ class Files(Protocol):
     def listdir(self, path: Path) -> list[str]: ...
     def lstat(self, path: Path) -> os.stat_result: ...
     def mkdir(self, path: Path) -> None: ...
+    def rmdir(self, path: Path) -> None: ...
     def chmod(self, fd: int, mode: int) -> None: ...
 
 
@@ -120,6 +121,9 @@ class RealFiles:
             os.fchmod(fd, DIRECTORY_MODE)
         finally:
             os.close(fd)
+
+    def rmdir(self, path: Path) -> None:
+        os.rmdir(path)
 
     def chmod(self, fd: int, mode: int) -> None:
         os.fchmod(fd, mode)

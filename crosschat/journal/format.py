@@ -13,6 +13,9 @@ right JSON type (nothing is converted), ids of ID_PATTERN, no key twice. Fields 
 are accepted and ignored; they survive because the log is only ever copied as bytes. `encode` never
 makes a line that `decode` refuses.
 
+Compaction. `{"v":1,"gone":7,"upto":9,"crc":"…"}` stands where the records 7 to 9 were: they were taken out on purpose,
+and nothing is missing there.
+
 Crash. A line that was being written when the machine stopped fails its crc, whatever part of it
 arrived: CRC-32 finds every damage of up to 32 bits in a row and all but one in 2^32 of the others.
 An operation of several records is whole only if its last line, the one without `more`, is there.
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 SEAL_BYTES: Final = 18  # ,"crc":"xxxxxxxx"}
 START: Final = b'{"v":%d,"seq":' % FORMAT
 _MORE: Final = b',"more":1'
+_GONE: Final = re.compile(rb'\{"v":1,"gone":([1-9][0-9]{0,15}),"upto":([1-9][0-9]{0,15}),"crc":"[0-9a-f]{8}"\}')
 _BEGIN: Final = re.compile(rb"(?<![:,\[])" + re.escape(START))
 _ESCAPED: Final = re.compile(rb"\\u[dD]")
 _SEAL: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
@@ -121,6 +125,18 @@ def seq_of(line: bytes) -> int | None:
         return None
     digits = line[len(START) : line.find(b",", len(START))]
     return int(digits) if digits.isdigit() and len(digits) < 17 else None
+
+
+def encode_gone(first: int, last: int) -> bytes:
+    """The line, with its newline, that stands in the place of the records `first` to `last`."""
+    body = b'{"v":1,"gone":%d,"upto":%d' % (first, last)
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def gone_of(line: bytes) -> tuple[int, int] | None:
+    """The first and the last seq that a sealed line says were taken out, None if it is another line."""
+    found = _GONE.fullmatch(line)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def has_more(line: bytes) -> bool:

@@ -7,7 +7,8 @@ every record whose bytes are intact stays readable, and everything else is repor
 - A record is known by its `seq`, wherever it stands: swapped lines are both read, reported as out
   of order. If a seq occurs twice the first counts, except that a line in its proper place wins
   against one that was inserted before it.
-- A seq that no record has is a gap. After it counting goes on from the highest seq seen.
+- A line that says which records were taken out (compaction) makes a gap that is no damage.
+- Any other seq that no record has is a gap. After it counting goes on from the highest seq seen.
 
 Nothing here writes. Line numbers count from 1 as an editor does.
 """
@@ -21,7 +22,7 @@ from zlib import crc32
 
 import attrs
 
-from crosschat.journal.format import START, has_more, intact_spans, is_sealed, seq_of
+from crosschat.journal.format import START, gone_of, has_more, intact_spans, is_sealed, seq_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -209,6 +210,11 @@ class Scan:
     def _place(self, line: bytes, position: int) -> int | None:
         """Enter an intact line that is not the next one; None if it is ignored."""
         seq, expected = seq_of(line), len(self.offsets) + 1
+        gone = gone_of(line)
+        if gone is not None and gone[0] == expected and gone[0] <= gone[1] < expected + JUMP_MAX:
+            self.offsets.extend(array("Q", bytes(8 * (gone[1] - expected + 1))))
+            self._previous = gone[1]
+            return gone[1]
         if seq is None or not 0 < seq < expected + JUMP_MAX:
             self._report("its seq cannot be right")
             return None

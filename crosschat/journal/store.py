@@ -156,6 +156,12 @@ class Log:
             size += length
         return records
 
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The line of every record as it is in the log, with its newline, in order of seq. Raises OSError."""
+        for seq, line in enumerate(read_lines(self._home, self._files, self._offsets), 1):
+            if line is not None:
+                yield seq, line + b"\n"
+
     def replay(self, after: int = 0) -> Iterator[AnyRecord]:
         """Every record beyond `after`, in order of seq; gaps are left out. Raises as `read`."""
         for record, _ in self._read(range(after + 1, self.next_seq)):

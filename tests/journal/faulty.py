@@ -131,6 +131,10 @@ class FaultyFiles:
         self._call("mkdir")
         self.real.mkdir(path)
 
+    def rmdir(self, path: Path) -> None:
+        self._call("rmdir")
+        self.real.rmdir(path)
+
     def chmod(self, fd: int, mode: int) -> None:
         self._call("chmod")
         self.real.chmod(fd, mode)

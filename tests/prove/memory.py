@@ -163,6 +163,12 @@ class MemoryDisk:
         self.before("mkdir")
         _change(parent, path.name, Directory())
 
+    def rmdir(self, path: Path) -> None:
+        if self._directory(path).names:
+            raise OSError(errno.ENOTEMPTY, "not empty", str(path))
+        self.before("rmdir")
+        _change(self._directory(path.parent), path.name, None)
+
     def chmod(self, fd: int, mode: int) -> None:
         node = self._fds[fd]
         if isinstance(node, Directory):
