@@ -1,6 +1,14 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { allowOnce, allowWith, answerQuestions, deny, digestOf, parseRequest } from "../src/permission/request";
+import {
+  allowOnce,
+  allowWith,
+  answerQuestions,
+  deny,
+  digestOf,
+  forEvent,
+  parseRequest,
+} from "../src/permission/request";
 
 const raw = (tool_name: string, tool_input: object, more: object = {}): string =>
   JSON.stringify({ tool_name, tool_input, ...more });
@@ -58,6 +66,22 @@ describe("a permission request", () => {
 });
 
 describe("an answer", () => {
+  it("has the form of the event that asked", () => {
+    const dialog = JSON.stringify({ hook_event_name: "PermissionRequest" });
+    const before = JSON.stringify({ hook_event_name: "PreToolUse" });
+    expect(forEvent(dialog, deny("why", true))).toEqual(deny("why", true));
+    expect(forEvent(before, allowOnce())).toEqual({
+      hookSpecificOutput: { hookEventName: "PreToolUse", permissionDecision: "allow" },
+    });
+    expect(forEvent(before, deny("why", true))).toEqual({
+      hookSpecificOutput: {
+        hookEventName: "PreToolUse",
+        permissionDecision: "deny",
+        permissionDecisionReason: "why",
+      },
+    });
+  });
+
   it("allows once, and nothing else", () => {
     expect(allowOnce()).toEqual({
       hookSpecificOutput: { hookEventName: "PermissionRequest", decision: { behavior: "allow" } },

@@ -126,6 +126,30 @@ function output(decision: Decision): Output {
   return { hookSpecificOutput: { hookEventName: "PermissionRequest", decision } };
 }
 
+/** The same answer as the hook prints it before a tool is used: there `claude -p` is asked for what is on the ask-list. */
+export interface OutputBefore {
+  hookSpecificOutput: {
+    hookEventName: "PreToolUse";
+    permissionDecision: "allow" | "deny";
+    permissionDecisionReason?: string;
+  };
+}
+
+/** The output in the form of the event that `raw` names. */
+export function forEvent(raw: string, { hookSpecificOutput }: Output): Output | OutputBefore {
+  const sent: unknown = JSON.parse(raw);
+  if (!isObject(sent) || sent.hook_event_name !== "PreToolUse") return { hookSpecificOutput };
+  const { decision } = hookSpecificOutput;
+  const reason = decision.behavior === "deny" && decision.message ? decision.message : undefined;
+  return {
+    hookSpecificOutput: {
+      hookEventName: "PreToolUse",
+      permissionDecision: decision.behavior,
+      ...(reason === undefined ? {} : { permissionDecisionReason: reason }),
+    },
+  };
+}
+
 export const allowOnce = (): Output => output({ behavior: "allow" });
 
 /** Allow, and let Claude Code change its rules as it suggested, where the person said. */

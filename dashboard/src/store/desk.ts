@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { loadKey, sign } from "../link/keys";
 import type { Link } from "../link/link";
-import { digestOf, type Output } from "../permission/request";
+import { digestOf, forEvent, type Output } from "../permission/request";
 import type { DeskFrame, DoneFrame, FromHub, PairingFrame, PermissionView } from "../protocol";
 
 /** A request as the page has it. `genuine` is null until its digest was computed. */
@@ -24,6 +24,7 @@ export class Desk {
   readonly pending = signal<readonly Pending[]>([]);
   readonly pairings = signal<readonly PairingFrame[]>([]);
   readonly rules = signal<readonly string[]>([]);
+  readonly presets = signal<DeskFrame["presets"]>([]);
   readonly keys = signal<DeskFrame["keys"]>([]);
   /** Requests that were ticked, to be decided together. */
   readonly ticked = signal<ReadonlySet<string>>(new Set());
@@ -55,6 +56,7 @@ export class Desk {
       }
       case "desk":
         this.rules.value = frame.rules;
+        this.presets.value = frame.presets;
         this.keys.value = frame.keys;
         return true;
       case "pairing": {
@@ -84,7 +86,8 @@ export class Desk {
       if ((await digestOf(view)) !== view.digest) throw new Error("This request is not what the session sent.");
       const key = await loadKey();
       if (key === undefined) throw new Error("This browser is not paired any more.");
-      const payload = JSON.stringify({ id: view.id, digest: view.digest, hub_nonce: view.hub_nonce, output });
+      const printed = forEvent(view.raw, output);
+      const payload = JSON.stringify({ id: view.id, digest: view.digest, hub_nonce: view.hub_nonce, output: printed });
       const signature = await sign(key, payload);
       await this.link.ask<DoneFrame>({ type: "decide", request, payload, signature });
       this.remove(request);

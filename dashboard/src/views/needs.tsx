@@ -11,6 +11,7 @@ import { useApp } from "../ui/context";
 import { Ago, Button, Empty, Foreign } from "../ui/parts";
 import { Composer } from "./composer";
 import { MessageRow } from "./message";
+import { Seldom } from "./presets";
 
 export function NeedsView(): VNode {
   const app = useApp();
@@ -87,6 +88,7 @@ function Calm(): VNode {
           : `${connected} agent${connected === 1 ? " is" : "s are"} connected. When one asks for permission, has a question, or gets stuck, it appears here first. Meanwhile you can follow the `}
         {connected === 0 ? <a href={hrefOf("instances")}>Instances</a> : <a href={hrefOf("chat")}>chat</a>}.
       </p>
+      <Seldom />
     </Empty>
   );
 }

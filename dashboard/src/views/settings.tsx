@@ -8,6 +8,7 @@ import { attempt } from "../store/toasts";
 import { useApp } from "../ui/context";
 import { allowNotifications, notificationProblem } from "../ui/notify";
 import { Ago, Button, Chip, Command, Dialog, Foreign } from "../ui/parts";
+import { Presets } from "./presets";
 
 const THEMES: [Theme, string][] = [
   ["system", "As the system"],
@@ -171,6 +172,7 @@ function AskList(): VNode {
           Add
         </Button>
       </form>
+      <Presets />
     </section>
   );
 }
