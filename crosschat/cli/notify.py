@@ -28,7 +28,7 @@ def notify(ctx: click.Context, as_json: bool) -> None:
     It is run once for each permission request, question to you, stuck or reopened task and message that nobody reads,
     for at most 10 seconds, with one line of JSON on its standard input: kind, session, message, since, count and page.
     What was written is not in it, unless you set --contents. No shell reads the command. It notifies, and decides
-    nothing. Without a subcommand it is shown.
+    nothing. It is set in a terminal of your own: a session cannot do it. Without a subcommand it is shown.
 
     \b
     Examples:

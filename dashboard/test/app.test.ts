@@ -175,6 +175,22 @@ describe("a run of messages", () => {
     ]);
   });
 
+  it("of a search says what it has not seen yet, and goes on before the oldest result", async () => {
+    await connect();
+    hub.answers.set("search", (frame) => {
+      if (frame.type !== "search") return null;
+      const items = frame.before ? [item(2)] : [item(9), item(5)]; // newest first, as the hub finds them
+      return { type: "page", items, earlier: !frame.before, behind: frame.before ? 0 : 12 };
+    });
+    const found = app.follow(matching({ query: "x" }));
+    await found.load();
+    expect(found.items.value.map((one) => one.seq)).toEqual([5, 9]);
+    expect(found.behind.value).toBe(12);
+    await found.loadEarlier();
+    expect(hub.asked("search").at(-1)).toMatchObject({ query: "x", before: "m5" });
+    expect([found.items.value.map((one) => one.seq), found.behind.value]).toEqual([[2, 5, 9], 0]);
+  });
+
   it("of a search without words follows what fits, and one with words does not guess", () => {
     expect(matching({ sender: "api" }).includes(item(1))).toBe(true);
     expect(matching({ sender: "web" }).includes(item(1))).toBe(false);

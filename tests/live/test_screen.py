@@ -204,3 +204,17 @@ async def test_a_revoked_key_loses_its_stream_and_decides_nothing_more(
             assert screen.all(pagewire.PermissionOver) == []
             await screen.ask(decide(browser, view, "deny"), wire.Done)
             assert isinstance(await hook.frame(), wire.Verdict)
+
+
+async def test_the_person_finds_what_agents_said_in_private(hub: HubProcess, browser: Browser) -> None:
+    with Program(hub.home.agents_socket) as one, Program(hub.home.agents_socket) as two:
+        async with browser.stream() as screen, trio.open_nursery() as nursery:
+            ada, ben = [await join(nursery, program.connect()) for program in (one, two)]
+            await ada.post(f"@{ben.welcome.name} the needle is yours")
+            await ben.post("haystack")
+            page = await screen.ask(wire.Search(id="s", query="needle", sender=ada.welcome.name), wire.Page)
+            assert [item.content for item in page.items] == [f"@{ben.welcome.name} the needle is yours"]
+            assert (page.earlier, page.behind) == (False, 0)
+            refused = await screen.ask(wire.Search(id="t", sender="nobody-at-all"), wire.Error)
+            assert refused.path == "sender"
+            nursery.cancel_scope.cancel()

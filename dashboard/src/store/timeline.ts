@@ -66,6 +66,8 @@ export class Timeline {
   readonly loading = signal<Loading>("first");
   readonly problem = signal<string | null>(null);
   readonly unseen = signal(0);
+  /** How many of the newest records a search has not seen yet. */
+  readonly behind = signal(0);
   private generation = 0;
   private held: Item[] = []; // what came in while the first page was read
 
@@ -144,8 +146,10 @@ export class Timeline {
     this.items.value = this.items.value.filter((item) => !test(item));
   }
 
-  private page(at: { before?: string; after?: string }): Promise<PageFrame> {
-    return this.link.ask<PageFrame>(this.selection.ask(at, PAGE));
+  private async page(at: { before?: string; after?: string }): Promise<PageFrame> {
+    const page = await this.link.ask<PageFrame>(this.selection.ask(at, PAGE));
+    this.behind.value = page.behind;
+    return page;
   }
 
   private replace(items: readonly Item[], earlier: boolean, later: boolean): void {

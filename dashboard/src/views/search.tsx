@@ -117,6 +117,11 @@ export function SearchView({ route }: { route: Route }): VNode {
             <p>Try fewer words, or leave out the agent, the badge or the dates.</p>
           </Empty>
         )}
+        {asked && timeline.behind.value > 0 && (
+          <p class="meta" role="status">
+            The newest {timeline.behind.value} records are not searched yet: try again in a moment.
+          </p>
+        )}
         <ol class="results">
           {results.map((item) => (
             <Result key={item.message} item={item} />
