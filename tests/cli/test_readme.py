@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +54,17 @@ def test_options_named_for_a_command_exist(name: str) -> None:
     named = re.findall(r"`(-[-a-z]*\w)`", rows("Command line")[f"crosschat {name}"][0])
     assert set(named) <= known
     assert "--json" in known
+
+
+def test_the_configurations_for_other_clients_are_three_lines_that_start_the_server() -> None:
+    section = README.split("\n### Other MCP clients\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(toml|json)\n(.*?)```", section, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["toml", "json"]
+    for kind, block in blocks:
+        assert len(block.splitlines()) == 3
+        servers = tomllib.loads(block)["mcp_servers"] if kind == "toml" else json.loads(block)["mcpServers"]
+        assert servers == {"crosschat": {"command": "crosschat", "args": ["serve"]}}
+    assert cli.get_command(click.Context(cli), "serve") is not None
 
 
 def test_the_variables_are_exactly_those_that_are_read() -> None:
