@@ -22,7 +22,8 @@ from crosschat.bridge.views import messages_reply, peer_view, task_view, to_text
 from crosschat.bridge.waiting import Call, Waiting
 from crosschat.bridge.wake import Wake
 from crosschat.errors import Code, Refused
-from crosschat.limits import CONTENT_BYTES, METADATA_BYTES, PAGE_ITEMS, TOOL_DEADLINE_S, WAIT_DEFAULT_MS
+from crosschat.lengths import check_length
+from crosschat.limits import PAGE_ITEMS, TOOL_DEADLINE_S, WAIT_DEFAULT_MS
 from crosschat.model import Importance, JsonObject, Outcome, Status, TaskFilter, from_iso
 
 EVIDENCE_S: Final = 2.0  # a result's answer waits no longer for the commits that go with it
@@ -65,8 +66,8 @@ async def send_message(session: Session, given: JsonObject, _: Call) -> JsonObje
     content, metadata = str(given["content"]), cast("JsonObject | None", given.get("metadata"))
     if not content.strip():
         raise Refused(Code.INVALID, "content must not be empty")
-    _bounded("content", content, CONTENT_BYTES)
-    _bounded("metadata", "" if metadata is None else to_text(metadata), METADATA_BYTES)
+    check_length("content", content)
+    check_length("metadata", None if metadata is None else to_text(metadata))
     with session.unconfirmed.cid("send_message", given) as cid:
         sent = await session.ask(
             wire.Sent,
@@ -224,8 +225,8 @@ async def claim_task(session: Session, given: JsonObject, _: Call) -> JsonObject
 async def resolve_task(session: Session, given: JsonObject, _: Call) -> JsonObject:
     message, status = str(given["messageId"]), cast("Outcome", given["status"])
     result, error = str(given["result"]), _text(given, "error")
-    _bounded("result", result, CONTENT_BYTES)
-    _bounded("error", error or "", CONTENT_BYTES)
+    check_length("result", result)
+    check_length("error", error)
     with session.unconfirmed.cid("resolve_task", given) as cid:
         done = await session.ask(
             wire.Done,
@@ -301,9 +302,3 @@ def _task_of(done: wire.Done, without: tuple[str, ...] = ()) -> JsonObject:
         return {}
     task = task_view(done.task)
     return {"task": {name: value for name, value in task.items() if name not in without}}
-
-
-def _bounded(name: str, text: str, limit: int) -> None:
-    size = len(text.encode(errors="replace"))
-    if size > limit:
-        raise Refused(Code.TOO_LARGE, f"{name} has {size} bytes and may have {limit}: shorten or split it")

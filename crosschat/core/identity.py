@@ -20,7 +20,8 @@ import attrs
 
 from crosschat.core.ids import make_id
 from crosschat.errors import Code, Refused
-from crosschat.limits import NAME_CHARS, PATH_CHARS, SHORT_TEXT_CHARS
+from crosschat.lengths import check_length
+from crosschat.limits import NAME_CHARS
 from crosschat.model import NAME_PATTERN, NO_PROCESS, RESERVED_NAMES, AgentJoined, Slot
 
 if TYPE_CHECKING:
@@ -83,10 +84,9 @@ def join(state: State, presence: Presence, asked: Join, slot: Slot) -> tuple[tup
 def change_session(state: State, agent: str, session: str, slot: Slot) -> tuple[AgentJoined, ...]:
     """The same agent with another Claude Code session. Raises Refused for an id that is too long."""
     known = state.agents.get(agent)
-    if known is None or known.session == session:
+    if known is None or session in ("", known.session):
         return ()
-    if not 0 < len(session) <= SHORT_TEXT_CHARS:
-        raise Refused(Code.INVALID, f"a session id has 1 to {SHORT_TEXT_CHARS} characters", path="session")
+    check_length("session", session)
     return (
         AgentJoined(
             seq=slot.seq,
@@ -132,11 +132,10 @@ def take_up(state: State, presence: Presence, agent: str, earlier: str, slot: Sl
 
 
 def _check(asked: Join) -> None:
-    if len(asked.cwd) > PATH_CHARS or not asked.cwd.startswith("/"):
-        raise Refused(Code.INVALID, f"cwd is an absolute path of at most {PATH_CHARS} characters", path="cwd")
-    for field, value in (("project", asked.project), ("session", asked.session)):
-        if value is not None and len(value) > SHORT_TEXT_CHARS:
-            raise Refused(Code.INVALID, f"at most {SHORT_TEXT_CHARS} characters", path=field)
+    for name, value in (("cwd", asked.cwd), ("project", asked.project), ("session", asked.session)):
+        check_length(name, value)
+    if not asked.cwd.startswith("/"):
+        raise Refused(Code.INVALID, "cwd is an absolute path", path="cwd")
     if asked.name is not None and (not re.fullmatch(NAME_PATTERN, asked.name) or asked.name.lower() in RESERVED_NAMES):
         raise Refused(Code.INVALID, f"{asked.name[:NAME_CHARS]!r} cannot be a name", path="name")
 

@@ -16,7 +16,8 @@ from crosschat.core.ids import make_id
 from crosschat.core.ledger import Audience, Entry
 from crosschat.core.state import with_badge
 from crosschat.errors import Code, Refused
-from crosschat.limits import BADGES, CONTENT_BYTES, METADATA_BYTES, METADATA_DEPTH, PATH_CHARS, SHORT_TEXT_CHARS
+from crosschat.lengths import check_length
+from crosschat.limits import BADGES, METADATA_DEPTH
 from crosschat.model import (
     CLI,
     SYSTEM,
@@ -156,27 +157,11 @@ def _head(state: State, who: Actor, slot: Slot, offset: int = 0) -> _Head:
     return {"seq": seq, "id": make_id("r", state.epoch, seq), "ts": slot.now_ms, "by": who.id}
 
 
-def _check_text(text: str | None, path: str, limit: int = CONTENT_BYTES) -> None:
-    if text is not None and len(text) * 4 > limit and len(text.encode()) > limit:
-        raise Refused(
-            Code.TOO_LARGE,
-            f"{path} has {len(text.encode())} bytes; at most {limit} fit. Send it in parts, or write it to a file and "
-            "send the path.",
-            path=path,
-        )
-
-
-def _check_short(text: str | None, path: str, limit: int = SHORT_TEXT_CHARS) -> None:
-    if text is not None and len(text) > limit:
-        raise Refused(Code.INVALID, f"{path} has {len(text)} characters; at most {limit} are allowed.", path=path)
-
-
 def _send(state: State, presence: Presence, who: Actor, frame: Send, slot: Slot) -> tuple[AnyRecord, ...]:
     if not frame.content.strip():
         raise Refused(Code.INVALID, "content is empty.", path="content")
-    _check_text(frame.content, "content")
-    if frame.metadata is not None and len(to_json(frame.metadata)) > METADATA_BYTES:
-        raise Refused(Code.TOO_LARGE, f"metadata has more than {METADATA_BYTES} bytes as JSON.", path="metadata")
+    check_length("content", frame.content)
+    check_length("metadata", None if frame.metadata is None else to_json(frame.metadata).decode())
     if frame.metadata is not None and json_depth(frame.metadata) > METADATA_DEPTH:
         raise Refused(Code.INVALID, f"metadata is nested more than {METADATA_DEPTH} levels deep.", path="metadata")
     mentions = find_mentions(frame.content, state.directory, who.id)
@@ -255,9 +240,9 @@ def _flag(state: State, who: Actor, frame: FlagTask, slot: Slot) -> tuple[AnyRec
 
 def _check_filter(state: State, entry: Entry, wanted: TaskFilter) -> str | None:
     """The agent that the filter names, if it names one. Raises Refused for a filter that nobody can fit."""
-    _check_short(wanted.agent, "filter.agentId")
-    _check_short(wanted.project, "filter.gitProject")
-    _check_short(wanted.working_dir, "filter.workingDirReq", PATH_CHARS)
+    check_length("filter.agentId", wanted.agent)
+    check_length("filter.gitProject", wanted.project)
+    check_length("filter.workingDirReq", wanted.working_dir)
     agent = None
     if wanted.agent is not None:
         agent = wanted.agent if wanted.agent in state.agents else state.directory.find(wanted.agent)
@@ -296,8 +281,8 @@ def _claim(state: State, who: Actor, frame: ClaimTask, slot: Slot) -> tuple[AnyR
 
 def _resolve(state: State, who: Actor, frame: ResolveTask, slot: Slot) -> tuple[AnyRecord, ...]:
     entry = readable(state, who, frame.message, path="messageId")
-    _check_text(frame.result, "result")
-    _check_text(frame.error, "error")
+    check_length("result", frame.result)
+    check_length("error", frame.error)
     tasks.refuse_resolve(state, state.tasks.get(entry.seq), frame.message, who)
     return (
         Resolve(
@@ -376,8 +361,8 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
         )
     if not frame.value.strip():
         raise Refused(Code.INVALID, "badgeValue is empty.", path="badgeValue")
-    _check_short(frame.value, "badgeValue")
-    _check_short(frame.label, "label")
+    check_length("badgeValue", frame.value)
+    check_length("label", frame.label)
     allowed = _BADGE_VALUES.get(frame.badge_type)
     if allowed is not None and frame.value not in allowed:
         raise Refused(
@@ -411,7 +396,7 @@ def _agent(state: State, named: str) -> Agent:
 
 
 def _probe(state: State, who: Actor, frame: Probe, slot: Slot) -> Message:
-    _check_short(frame.content, "content")
+    check_length("probe", frame.content)
     return Message(**_head(state, who, slot), content=frame.content, source=who.source, to=(), private=True)
 
 
@@ -423,7 +408,7 @@ def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[Any
 
 
 def _status(state: State, who: Actor, frame: SetStatus, slot: Slot) -> tuple[AnyRecord, ...]:
-    _check_short(frame.detail, "detail")
+    check_length("detail", frame.detail)
     if frame.task is None:
         return ()
     entry = readable(state, who, frame.task, path="taskMessageId")

@@ -30,7 +30,8 @@ from crosschat.hub.router import Fresh, Router, error_frame, unavailable
 from crosschat.hub.succession import refuse_protocol
 from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.store import Gap
-from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, SHORT_TEXT_CHARS, Quotas
+from crosschat.lengths import check_length
+from crosschat.limits import HEARTBEAT_DEADLINE_S, HEARTBEAT_INTERVAL_S, HELLO_DEADLINE_S, Quotas
 from crosschat.model import THE_SYSTEM, Actor, iso
 from crosschat.websocket import Closed, Connection, text_frame
 from crosschat.wire import (
@@ -251,8 +252,7 @@ class _Peer:
     async def _join(self, hello: Hello) -> Welcome:
         process = self._process
         router, state = self._router, self._router.state
-        if hello.detail is not None and len(hello.detail) > SHORT_TEXT_CHARS:
-            raise Refused(Code.INVALID, f"at most {SHORT_TEXT_CHARS} characters", path="detail")
+        check_length("detail", hello.detail)
         if await self._was_restored(hello):
             self._door.log.warning("the log is older than what an agent has seen; a new epoch begins")
             await router.ask(THE_SYSTEM, BeginEpoch(os.urandom(6).hex(), instead_of=hello.epoch))

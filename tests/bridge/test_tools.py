@@ -58,7 +58,7 @@ WRONG = [
     ("send_message", {"content": 5}, "content must be a string"),
     ("send_message", {"content": None}, "parameter content is missing"),
     ("send_message", {"content": " \n"}, "content must not be empty"),
-    ("send_message", {"content": "é" * (CONTENT_BYTES // 2 + 1)}, f"may have {CONTENT_BYTES}"),
+    ("send_message", {"content": "é" * (CONTENT_BYTES // 2 + 1)}, f"at most {CONTENT_BYTES} fit"),
     ("send_message", {"content": "x", "threadID": "m"}, "did you mean threadId"),
     ("send_message", {"content": "x", "zzz": 1}, "There is no parameter zzz"),
     ("send_message", {"content": "x", "metadata": "y"}, "metadata must be an object"),

@@ -23,6 +23,7 @@ PURE: Final = (
     "crosschat.pagewire",
     "crosschat.model",
     "crosschat.errors",
+    "crosschat.lengths",
     "crosschat.limits",
     "crosschat.journal.format",
     "crosschat.journal.fields",
