@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -12,7 +11,7 @@ import click
 
 from crosschat.cli import text
 from crosschat.cli.failure import FAILED, Failure
-from crosschat.cli.options import configuration, json_option
+from crosschat.cli.options import configuration, stream_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +26,7 @@ LEVELS: Final = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
 @click.command()
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(0, LOG_LINES_MAX),
-    default=LOG_LINES,
-    show_default=True,
-    help="How many lines to begin with.",
-)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted.")
-@json_option
+@stream_options(LOG_LINES, LOG_LINES_MAX)
 @click.pass_obj
 def logs(home: str | None, count: int, follow: bool, as_json: bool) -> None:
     """Show the hub's own log.
@@ -121,14 +111,10 @@ def _print(line: bytes, *, as_json: bool) -> None:
         if not as_json:  # a line that was cut is not JSON
             text.echo(text.plain(raw))
         return
-    if as_json:
-        text.echo_json(fields)
-    else:
-        _print_readable(fields)
-    sys.stdout.flush()
+    text.echo_record(dict(fields), _lines(fields), as_json=as_json)
 
 
-def _print_readable(fields: dict[str, object]) -> None:
+def _lines(fields: dict[str, object]) -> Iterator[str]:
     when, level, event = (str(fields.pop(name, "")) for name in ("timestamp", "level", "event"))
     traceback = fields.pop("exception", None)
     rest = " ".join(
@@ -136,6 +122,6 @@ def _print_readable(fields: dict[str, object]) -> None:
     )
     colour = LEVELS.get(level)
     shown = text.styled(f"{level:<8}", fg=colour) if colour else text.plain(f"{level:<8}")
-    text.echo(text.styled(when[:23], dim=True), " ", shown, text.plain(f"{event} {rest}".rstrip()))
+    yield text.styled(when[:23], dim=True) + " " + shown + text.plain(f"{event} {rest}".rstrip())
     if isinstance(traceback, str):
-        text.echo(text.body(traceback))
+        yield text.body(traceback)

@@ -15,7 +15,7 @@ import click
 from crosschat import wire
 from crosschat.cli import text
 from crosschat.cli.control import new_id, running_hub
-from crosschat.cli.options import configuration, json_option
+from crosschat.cli.options import configuration, json_option, stream_options
 from crosschat.limits import CONTENT_BYTES
 from crosschat.model import Importance
 
@@ -96,16 +96,7 @@ def _standard_input() -> str:
 
 
 @click.command()
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(0, TAIL_ITEMS_MAX),
-    default=TAIL_ITEMS,
-    show_default=True,
-    help="How many to begin with.",
-)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until interrupted.")
-@json_option
+@stream_options(TAIL_ITEMS, TAIL_ITEMS_MAX)
 @click.pass_obj
 def tail(home: str | None, count: int, follow: bool, as_json: bool) -> None:
     """Show the last messages and task events.
@@ -150,16 +141,12 @@ def _last(chosen: Configuration, count: int, head: int) -> list[wire.Item]:
 
 
 def _print(item: wire.Item, *, as_json: bool) -> None:
-    if as_json:
-        text.echo_json(wire.complete(item))
-        sys.stdout.flush()
-        return
-    print_item(item)
+    text.echo_record(wire.complete(item), _lines(item, item.ts[11:19]), as_json=as_json)
 
 
-def print_item(item: wire.Item, *, date: bool = False) -> None:
-    """A message or an event; with `date`, where the time of day says too little."""
-    for line in _lines(item, item.ts[:19].replace("T", " ") if date else item.ts[11:19]):
+def print_item(item: wire.Item) -> None:
+    """A message or an event with its date."""
+    for line in _lines(item, item.ts[:19].replace("T", " ")):
         text.echo(line)
 
 

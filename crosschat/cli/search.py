@@ -79,7 +79,7 @@ def search(
 
 def _print(page: wire.Page) -> None:
     for item in page.items:
-        print_item(item, date=True)
+        print_item(item)
     if not page.items:
         text.echo("nothing was found", err=True)
     elif page.earlier:

@@ -9,6 +9,7 @@ Tables and colours come from rich and click, with markup and emoji codes switche
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -80,6 +81,16 @@ def to_json(value: object) -> str:
 
 def echo_json(value: object) -> None:
     click.echo(to_json(value))
+
+
+def echo_record(document: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """One record of a stream, `document` for scripts or `lines` for people. It is out when this returns."""
+    if as_json:
+        echo_json(document)
+    else:
+        for line in lines:
+            echo(line)
+    sys.stdout.flush()
 
 
 def console(*, stderr: bool = False) -> Console:

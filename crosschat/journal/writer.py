@@ -34,22 +34,14 @@ if TYPE_CHECKING:
 TIMES_KEPT: Final = 1024
 
 
-class DecisionLike(Protocol):
+class Decision(Protocol):
     """What `decide` returns, with whatever else `settle` is to get: the records to commit, all or none."""
 
     @property
     def records(self) -> tuple[AnyRecord, ...]: ...
 
 
-@attrs.frozen
-class Decision:
-    """The plain `DecisionLike`."""
-
-    records: tuple[AnyRecord, ...] = ()
-    reply: object = None
-
-
-Outcome: TypeAlias = "DecisionLike | Refused"
+Outcome: TypeAlias = "Decision | Refused"
 
 
 @attrs.define(eq=False)
@@ -100,7 +92,7 @@ async def write_log(
     operations: trio.MemoryReceiveChannel[Operation],
     *,
     log: Appends,
-    decide: Callable[[Actor, object, Slot], DecisionLike],
+    decide: Callable[[Actor, object, Slot], Decision],
     keys: Callable[[Actor, object], frozenset[str]],
     apply: Callable[[AnyRecord], None],
     publish: Callable[[Sequence[Committed]], None],
@@ -178,7 +170,7 @@ class _Batch:
 @attrs.define(eq=False)
 class _Writer:
     log: Appends
-    decide: Callable[[Actor, object, Slot], DecisionLike]
+    decide: Callable[[Actor, object, Slot], Decision]
     keys: Callable[[Actor, object], frozenset[str]]
     clock_ms: Callable[[], int]
     on_defect: Callable[[BaseException], None]

@@ -22,7 +22,6 @@ from crosschat.journal.format import decode, encode, has_more
 from crosschat.journal.store import Log, NotWritten, open_directory
 from crosschat.journal.writer import (
     Committed,
-    Decision,
     Operation,
     Outcome,
     WriterStats,
@@ -35,6 +34,12 @@ from tests.journal.records import message
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@attrs.frozen
+class Decision:
+    records: tuple[AnyRecord, ...] = ()
+    reply: object = None
 
 
 @attrs.define(eq=False, slots=False)
