@@ -21,6 +21,7 @@ import attrs
 from crosschat.cli import json_file
 from crosschat.cli.failure import FAILED, Failure
 from crosschat.cli.json_text import Draft, Json, Key
+from crosschat.cli.plugin import TOOL_PREFIX as PLUGIN_PREFIX
 from crosschat.cli.record import Container, Entry, Record
 
 if TYPE_CHECKING:
@@ -56,8 +57,16 @@ def settings_entries(settings: Path, hooks: Json, scripts: Path) -> tuple[Entry,
                 if "CLAUDE_PLUGIN_ROOT" in hook["command"] and hook.get("args") != WAITS
             ]
             if event in EVENTS and registered:
-                entries.append(Entry(str(settings), ("hooks", event), None, {**group, "hooks": registered}))
+                entries.append(Entry(str(settings), ("hooks", event), None, {**_group(group), "hooks": registered}))
     return tuple(entries)
+
+
+def _group(group: dict[str, Json]) -> dict[str, Json]:
+    """Its matcher names our tools as they are called here, also behind a `mcp__(?!`."""
+    if "matcher" not in group:
+        return group
+    theirs, here = (prefix.removeprefix("mcp__") for prefix in (PLUGIN_PREFIX, TOOL_PREFIX))
+    return {**group, "matcher": group["matcher"].replace(theirs, here)}
 
 
 def _at_once(hook: dict[str, Json]) -> dict[str, Json]:
@@ -221,7 +230,7 @@ def add_server(program: str, entry: Entry) -> None:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise Failure(f"`claude mcp add` cannot be run ({error}); by hand: {by_hand}", FAILED) from None
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no reason given")[-300:]
+        said = (done.stderr.strip() or done.stdout.strip() or "no reason given")[:300]
         raise Failure(f"`claude mcp add` failed: {said}", FAILED)
     if json_file.read(Path(entry.file)).draft().at(SERVER) != value:
         raise Failure(f"`claude mcp add` left another entry than expected in {entry.file}: look at it there", FAILED)

@@ -125,7 +125,10 @@ def test_what_is_registered(run: Run, user: Path, settings: Path, state: Path) -
     assert set(found["hooks"]) <= registration.EVENTS
     assert {"SessionStart", "UserPromptSubmit", "Stop", "SessionEnd", "Notification"} <= set(found["hooks"])
     assert "CLAUDE_PLUGIN_ROOT" not in settings.read_text()
-    assert "mcp__plugin" not in settings.read_text()
+    assert "plugin_crosschat_hub" not in settings.read_text()
+    matchers = [group.get("matcher", "") for groups in found["hooks"].values() for group in groups]
+    assert not [matcher for matcher in matchers if matcher and re.search(matcher, "mcp__crosschat__send_message")]
+    assert [matcher for matcher in matchers if matcher and re.search(matcher, "mcp__other__send_message")]
     server = json.loads(state.read_text())["mcpServers"]["crosschat"]
     assert [server["command"], *plain_way(server)] == [sys.executable, "-I", "-m", "crosschat", "serve"]
     skill = user / ".claude" / "skills" / "crosschat"
