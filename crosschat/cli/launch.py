@@ -42,8 +42,8 @@ def launch(name: str | None, as_json: bool) -> None:
     PROJECT is the id, the name or the directory of a project; any other directory is added to the projects first. The
     session opens in a new window of the tmux session `crosschat`, on macOS in Terminal, or as the command says that
     `launch set` keeps: its arguments are passed on as they are, {directory} and {name} are filled in, and {command}
-    stands for the arguments that start the session (at the end, if it is missing). It is set in a terminal of your own: a
-    session cannot do it.
+    stands for the arguments that start the session (at the end, if it is missing). It is set in a terminal of your own:
+    a session cannot do it.
 
     \b
     Examples:
