@@ -40,6 +40,7 @@ CHECKS: Final[dict[str, Check]] = {
     "lock": hub.lock,
     "note": hub.note,
     "log": records.log,
+    "audit": records.audit,
     "hub": hub.own_word,
     "page": hub.page,
     "plugin": claude.plugin,

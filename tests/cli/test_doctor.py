@@ -28,6 +28,7 @@ from crosschat.cli.examine import claude, message, place
 from crosschat.cli.examine.finding import Finding, Scene
 from crosschat.cli.install import this_program
 from crosschat.errors import Code
+from crosschat.journal.audit import NO_LINE, make_line
 from crosschat.journal.format import encode
 from crosschat.model import Message
 from crosschat.paths import Configuration, Home
@@ -193,6 +194,16 @@ def old_attempt(root: Path) -> None:
     os.utime(root / ".settings.json.new", (0, 0))
 
 
+def rewrite_audit(root: Path) -> None:
+    """The second of three decisions is another now."""
+    lines, last = [], NO_LINE
+    for number in (1, 2, 3):
+        line, last = make_line(number, last, 0, {"event": "decided", "behavior": "deny"})
+        lines.append(line)
+    lines[1] = lines[1].replace(b"deny", b"allow")
+    write("audit/permissions.jsonl", b"\n".join(lines).decode() + "\n")(root)
+
+
 def lock_directory(root: Path) -> None:
     (root / "hub.lock").unlink()
     (root / "hub.lock").mkdir(mode=0o700)
@@ -215,6 +226,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
     (date_in_the_future, "log", "minutes in the future"),
     (write("index/snapshot", "garbage"), "log", "index does not fit"),
     (foreign_index, "log", "index does not fit"),
+    (rewrite_audit, "audit", "line 2: it was changed"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The log, read as a whole by a process of its own that changes nothing, and what its records say of the clock."""
+"""The log and the audit, read as a whole by a process of its own that changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log(scene: Scene) -> Iterator[Finding]:
     if not (root / "log").is_dir() or not (root / "FORMAT").is_file():
         return
     with _undisturbed(root / "hub.lock", scene):
-        found = read_log(root)
+        found = read(root, "check")
     if isinstance(found, str):
         yield problem(f"The log cannot be read: {found}", "correct that, or restore the directory from a backup")
         return
@@ -52,9 +52,28 @@ def _undisturbed(path: Path, scene: Scene) -> Iterator[None]:
             os.close(held)
 
 
-def read_log(root: Path) -> JsonObject | str:
-    """The report of `python -m crosschat.journal check`, or why there is none."""
-    command = [sys.executable, "-m", "crosschat.journal", "check", "--json", os.fspath(root)]
+def audit(scene: Scene) -> Iterator[Finding]:
+    """The chain of permission decisions is unbroken."""
+    root = scene.home.root
+    path = root / "audit" / "permissions.jsonl"
+    if not path.is_file():
+        return
+    found = read(root, "audit")
+    if isinstance(found, str):
+        yield problem(f"The audit cannot be read: {found}", f"make {path} readable for you")
+        return
+    problems = found["problems"]
+    assert isinstance(problems, list)
+    for one in problems[:SHOWN]:
+        yield problem(
+            f"{path} line {one['line']}: {one['reason']}.",
+            "compare it with a backup: somebody changed who allowed what, or the disk did",
+        )
+
+
+def read(root: Path, verb: str) -> JsonObject | str:
+    """The report of a verb of `python -m crosschat.journal`, or why there is none."""
+    command = [sys.executable, "-m", "crosschat.journal", verb, "--json", os.fspath(root)]
     try:
         done = subprocess.run(
             command,
