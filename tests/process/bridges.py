@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from crosschat.paths import Home
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-ANSWER_S: Final = 30.0
+PATIENT_S: Final = 60.0
+ANSWER_S: Final = PATIENT_S + 10
 _BRIDGE: Final = """
 import json, sys, trio
 from pathlib import Path
-from crosschat.bridge import tools
+from crosschat.bridge import calls, client, tools
+calls.TOOL_DEADLINE_S = client.TOOL_DEADLINE_S = float(sys.argv[1])
 from crosschat.bridge.main import open_session
 from crosschat.bridge.waiting import Call
 from crosschat.paths import read_environment
@@ -100,11 +102,14 @@ class Answer:
 
 
 class BridgeProcess:
-    """In use only inside its `with` block, which ends it."""
+    """In use only inside its `with` block, which ends it.
 
-    def __init__(self, home: Home, name: str, release: Release | None = None) -> None:
+    Its tools wait longer for the hub than those of a session, so that on a loaded machine slow is not taken for broken.
+    """
+
+    def __init__(self, home: Home, name: str, release: Release | None = None, *, deadline_s: float = PATIENT_S) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _BRIDGE],
+            [sys.executable, "-c", _BRIDGE, str(deadline_s)],
             env=environment(home, release, CROSSCHAT_NAME=name),
             cwd="/tmp",
             stdin=subprocess.PIPE,

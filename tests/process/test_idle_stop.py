@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from crosschat import websocket, wire
-from crosschat.bridge import launch, tools
+from crosschat.bridge import calls, client, launch, tools
 from crosschat.bridge.main import open_session
 from crosschat.bridge.waiting import Call
 from crosschat.cli.control import Control, new_id, running_hub
@@ -80,6 +80,11 @@ class Clients:
 
     def __init__(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         self.configuration = Configuration(home=home)
+        # Slow is not broken, and a wait for what cannot come any more would be: it never ends here.
+        for module in (client, websocket):
+            monkeypatch.setattr(module, "HELLO_DEADLINE_S", 1e6)
+        for module in (calls, client):
+            monkeypatch.setattr(module, "TOOL_DEADLINE_S", START_S)
         self.failures: list[str] = []
         self.began_at: list[float] = []
         self._met = {name: threading.Event() for name in ("command", "bridge")}
