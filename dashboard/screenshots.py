@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from playwright.sync_api import sync_playwright
 
 from tests.browser.claude import Claude
-from tests.browser.rig import Desk, Session, browser_program
+from tests.browser.rig import Desk, Session, launch
 from tests.live.rig import ROOT
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def main() -> int:
     try:
         with ExitStack() as scene:
             playwright = scene.enter_context(sync_playwright())
-            browser = playwright.chromium.launch(executable_path=browser_program(), args=["--no-sandbox"])
+            browser = launch(playwright)
             desk = scene.enter_context(Desk(PLACE / "home", browser))
             thread = play(scene, desk)
             pictures(desk, thread)

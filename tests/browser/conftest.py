@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.rig import Desk, browser_program
+from tests.browser.rig import Desk, launch
+
+EXPECTED_MS = 20_000  # on a loaded machine all of this takes seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +20,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    program = browser_program()
+    expect.set_options(timeout=EXPECTED_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
+        browser = launch(playwright)
         yield browser
         browser.close()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
     from crosschat.processes import Process
 
@@ -47,6 +47,13 @@ def browser_program() -> str:
         _give_up("needs the built page (make setup, or npm run build in dashboard/)")
     assert found is not None
     return found
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Chromium. As root and in containers it runs only without a sandbox of its own."""
+    return playwright.chromium.launch(
+        executable_path=browser_program(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    )
 
 
 def _give_up(reason: str) -> None:

@@ -23,7 +23,7 @@ export function Tray(): VNode | null {
     <aside class={`tray ${small ? "small" : ""}`} aria-label="Waiting for your decision" tabIndex={-1} id="tray">
       <header class="tray-head">
         <span class="dot warn" aria-hidden="true" />
-        <strong>{count.value === 1 ? "1 request waits" : `${count.value} requests wait`}</strong>
+        <h2>{count.value === 1 ? "1 request waits" : `${count.value} requests wait`}</h2>
         {more > 0 && <a href={hrefOf("needs")}>see all</a>}
         <IconButton
           icon={small ? "plus" : "down"}

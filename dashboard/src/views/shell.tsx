@@ -318,26 +318,29 @@ function Reconnecting(): VNode | null {
   );
 }
 
-function Toasts(): VNode {
+function Toasts(): VNode | null {
+  if (toasts.value.length === 0) return null;
   return (
-    <ul class="toasts" aria-label="Notes">
-      {toasts.value.map((one) => (
-        <li key={one.id} class={`toast ${one.tone}`}>
-          <Foreign text={one.text} />
-          {one.action !== undefined && (
-            <Button
-              small
-              onClick={() => {
-                one.action?.run();
-                dismiss(one.id);
-              }}
-            >
-              {one.action.label}
-            </Button>
-          )}
-          <IconButton icon="close" label="Dismiss" onClick={() => dismiss(one.id)} />
-        </li>
-      ))}
-    </ul>
+    <section class="toasts" aria-label="Notes">
+      <ul>
+        {toasts.value.map((one) => (
+          <li key={one.id} class={`toast ${one.tone}`}>
+            <Foreign text={one.text} />
+            {one.action !== undefined && (
+              <Button
+                small
+                onClick={() => {
+                  one.action?.run();
+                  dismiss(one.id);
+                }}
+              >
+                {one.action.label}
+              </Button>
+            )}
+            <IconButton icon="close" label="Dismiss" onClick={() => dismiss(one.id)} />
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
