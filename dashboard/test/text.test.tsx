@@ -147,6 +147,9 @@ describe("what would not be seen", () => {
     ["\u{e0041}", "U+E0041", "U+E0041"],
     ["\u3164", "U+3164", "U+3164"],
     ["\ufe0f", "U+FE0F", "U+FE0F"],
+    ["\u2065", "U+2065", "U+2065"],
+    ["\u2800", "U+2800", "U+2800"],
+    ["\u{e0fff}", "U+E0FFF", "U+E0FFF"],
   ])("is marked: %j", (character, text, name) => {
     const [before, mark, after] = visible(`a${character}b`);
     expect([before, after]).toEqual([{ text: "a" }, { text: "b" }]);

@@ -68,7 +68,7 @@ def fill_every_field(agent: Claude) -> str:
     agent.send("attack " + everything, threadId=root)
     for number, attack in enumerate(ATTACKS):
         message = agent.send(f"attack {number}\n\n{attack}", metadata={attack[:60]: attack, "list": [attack]})
-        kind = ("custom", "git-commit", "project", "importance", attack[:60])[number % 5]
+        kind = ("custom", "project", "review")[number % 3]
         agent.call("add_badge", messageId=message, badgeType=kind, badgeValue=attack[:150], label=attack[:150])
         if number % 8 == 0:
             agent.call("set_status", status="busy", detail=attack[:190])

@@ -1,6 +1,7 @@
 // Makes visible what a reader would not see: control characters, bidirectional controls, zero-width and odd spaces.
 //
-// Source of the ranges: Unicode general categories Cc, Cf, Co, Cn-like tags, and the space separators beyond U+0020.
+// Source of the ranges: the Unicode categories Cc, Cf, Co, Cs, Zl, Zp, the property Default_Ignorable_Code_Point (which
+// has unassigned ones, too), the space separators beyond U+0020, and the blank Braille pattern.
 
 export interface Part {
   text: string;
@@ -22,9 +23,7 @@ const NAMES: Record<string, string> = {
 };
 
 // Everything but tab and line feed that prints nothing, or a space that is not the usual one.
-const UNSEEN =
-  String.raw`[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u115f\u1160\u3164\uffa0` +
-  String.raw`\u034f\u180b-\u180f\u2800\ufe00-\ufe0f\u{e0100}-\u{e01ef}]`;
+const UNSEEN = String.raw`[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u2800]`;
 const UNSEEN_ALL = new RegExp(`(?:(?![\\t\\n])${UNSEEN})+`, "gu");
 // Only what turns the order of other characters around: what chat messages must not do either.
 const TURNING_ALL = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu;
