@@ -34,6 +34,12 @@ TOLD: Final[dict[Way, str]] = {
 }
 
 
+def told_at_start(bells: Bells) -> str:
+    """How the model learns of messages, as far as that is settled when its session starts: a hook comes later."""
+    settled = bells.way in ("inbox", "hooks") or bells.mode in ("inbox", "wait", "off")
+    return TOLD[bells.way] if settled else "list_peers says in `told` how you learn of messages."
+
+
 class Bells:
     """Of one session. `inbox` and `hook` are None where there is none, or where `mode` forbids it."""
 

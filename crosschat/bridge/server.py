@@ -9,6 +9,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
+from crosschat.bridge.bells import told_at_start
 from crosschat.bridge.stdio import serve_stdio
 from crosschat.bridge.tools import INSTRUCTIONS, TOOLS, answer
 from crosschat.bridge.waiting import Call
@@ -40,7 +41,7 @@ def mcp_server(session: Session, version: str) -> Server[dict[str, object]]:
     server = Server(
         NAME,
         version=version,
-        instructions=INSTRUCTIONS,
+        instructions=f"{INSTRUCTIONS}\n{told_at_start(session.bells)}",
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )

@@ -10,10 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from crosschat import wire
 from crosschat.bridge import tools
-from crosschat.bridge.bells import BACKGROUND_SINCE, CLIENT, TOLD, Bells
+from crosschat.bridge.bells import BACKGROUND_SINCE, CLIENT, TOLD, Bells, told_at_start
 from crosschat.bridge.doorbell import Ring, Unheard
 from crosschat.errors import Code
-from crosschat.model import WakeMode
+from crosschat.model import WakeMode, Way
 from tests.bridge.fakes import ME, Caller, FakeHub, batch, item, session_with, welcome
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def bells(mode: WakeMode, inbox: SendRing | None, hook: SendRing | None, *, vers
 
 
 # mode, there is an inbox: what rings, whether hooks may wait, the way before and after one does
-MODES = {
+MODES: dict[tuple[WakeMode, bool], tuple[str | None, bool, Way, Way]] = {
     ("auto", True): ("inbox", False, "inbox", "inbox"),
     ("auto", False): ("hook", True, "wait", "hooks"),
     ("inbox", True): ("inbox", False, "inbox", "inbox"),
@@ -228,6 +228,15 @@ async def test_the_hub_is_told_that_the_budget_is_used_up(
         session.inbox.confirm()
     assert peer.hear()[-1].budget_s is not None
     assert 3400 < (peer.waking[-1].budget_s or 0) <= 3600
+
+
+def test_the_instructions_say_at_the_start_what_is_settled_then() -> None:
+    inbox = Bell().ring
+    for mode, has_inbox in MODES:
+        made = Bells(mode, inbox=inbox if has_inbox else None, hook=Bell().ring)
+        settled = mode in ("inbox", "wait", "off") or (mode == "auto" and has_inbox)
+        expected = TOLD[made.way] if settled else "list_peers says"
+        assert told_at_start(made).startswith(expected)
 
 
 def test_the_model_is_told_how_it_is_told_in_one_sentence_or_two() -> None:

@@ -164,6 +164,10 @@ def test_the_inbox_alone_needs_no_hook(installed: Place, api: ScriptedApi) -> No
 
 def test_print_mode_ends_at_once_also_where_hooks_ring(installed: Place, api: ScriptedApi) -> None:
     without_inbox(installed)
+    installed.environment["SECRET"] = "canary-4b1d"
     done = installed.run(api.play("one", WHO, "Done."))  # within the time for a run, which a hook that waits exceeds
     assert done.end["result"] == "Done."
     assert {one["exit_code"] for one in done.hooks("Stop")} <= {0}
+    files = [path for path in (installed.home / ".crosschat").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".jsonl" for path in files)
+    assert not any(b"canary-4b1d" in path.read_bytes() for path in files)  # nothing of the environment is kept
