@@ -205,6 +205,18 @@ class Place:
         made.wait_for(lambda screen: READY[mode] in screen, "an input line")
         return made
 
+    def session(self, *options: str, cwd: Path | None = None, mode: str = "manual", **variables: str) -> Terminal:
+        """The same, once its server has joined the hub: a machine that is slow to start it makes no difference."""
+        before = len(self.peers())
+        made = self.terminal(*options, cwd=cwd, mode=mode, **variables)
+        made.wait_for(lambda _: len(self.peers()) > before, "that the session has joined")
+        return made
+
+    def peers(self) -> list[dict[str, Any]]:
+        """The connected agents, as others see them."""
+        listed = json.loads(self.crosschat("peers", "--json"))["peers"]
+        return [agent for agent in listed if agent["connected"]]
+
 
 class Terminal:
     """The interactive client in a tmux of its own."""

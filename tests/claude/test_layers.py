@@ -30,7 +30,7 @@ def without_inbox(place: Place) -> None:
 
 def idle(place: Place, api: ScriptedApi, mode: str = "auto") -> tuple[Terminal, str]:
     """An interactive session that had a turn, and its name."""
-    terminal = place.terminal(CROSSCHAT_WAKE=mode)
+    terminal = place.session(CROSSCHAT_WAKE=mode)
     terminal.type(api.play("one", WHO, *SHORT_TURN))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     return terminal, own_name(api.of("one")[-1])
@@ -44,8 +44,7 @@ def told(conversation: Conversation) -> list[str]:
 
 def view(place: Place) -> dict[str, Any]:
     """How the one session looks to others; empty before it has joined."""
-    agents = json.loads(place.crosschat("peers", "--json"))["peers"]
-    return next((agent for agent in agents if agent["connected"]), {})
+    return next(iter(place.peers()), {})
 
 
 def way(place: Place) -> tuple[str, str]:
@@ -70,7 +69,7 @@ def test_without_an_inbox_a_hook_wakes_an_idle_session_again_and_again(installed
 def test_without_an_inbox_a_busy_session_is_told_between_two_tool_calls(installed: Place, api: ScriptedApi) -> None:
     without_inbox(installed)
     work = Call("Bash", {"command": "sleep 4", "description": "work"})
-    terminal = installed.terminal("--allowedTools", "Bash(sleep:*)")
+    terminal = installed.session("--allowedTools", "Bash(sleep:*)")
     terminal.type(api.play("busy", WHO, work, READ, "I have worked."))
     api.wait_for("busy", lambda conversation: conversation.spoken == 1)
     installed.crosschat("send", "to whom it may concern")
@@ -81,8 +80,7 @@ def test_without_an_inbox_a_busy_session_is_told_between_two_tool_calls(installe
 
 
 def test_a_hook_wakes_a_session_that_had_no_turn_yet(installed: Place, api: ScriptedApi) -> None:
-    terminal = installed.terminal(CROSSCHAT_WAKE="hooks", CROSSCHAT_NAME="fresh")
-    terminal.wait_for(lambda _: bool(view(installed)), "that the session has joined")
+    installed.session(CROSSCHAT_WAKE="hooks", CROSSCHAT_NAME="fresh")
     installed.crosschat("send", "@fresh " + api.play("woken", READ, "I have read."))
     heard = api.wait_for("woken", lambda conversation: bool(read(conversation)))
     assert len(read(heard)) == 1
@@ -91,7 +89,7 @@ def test_a_hook_wakes_a_session_that_had_no_turn_yet(installed: Place, api: Scri
 
 def test_a_hook_wakes_a_session_whose_turn_was_broken_off(installed: Place, api: ScriptedApi) -> None:
     work = Call("Bash", {"command": "sleep 20", "description": "work"})
-    terminal = installed.terminal("--allowedTools", "Bash(sleep:*)", CROSSCHAT_WAKE="hooks")
+    terminal = installed.session("--allowedTools", "Bash(sleep:*)", CROSSCHAT_WAKE="hooks")
     terminal.type(api.play("one", WHO, work, READ, "I have read."))
     api.wait_for("one", lambda conversation: conversation.spoken == 1)
     terminal.wait_for(lambda screen: "sleep 20" in screen, "the work")
@@ -104,8 +102,7 @@ def test_a_hook_wakes_a_session_whose_turn_was_broken_off(installed: Place, api:
 
 def test_a_session_that_was_broken_off_does_not_count_as_working(installed: Place, api: ScriptedApi) -> None:
     work = Call("Bash", {"command": "sleep 20", "description": "work"})
-    terminal = installed.terminal("--allowedTools", "Bash(sleep:*)")
-    terminal.wait_for(lambda _: bool(view(installed)), "that the session has joined")
+    terminal = installed.session("--allowedTools", "Bash(sleep:*)")
     terminal.type(api.play("one", WHO, work, READ, "I have read."))
     api.wait_for("one", lambda conversation: conversation.spoken == 1)
     terminal.wait_for(lambda screen: "sleep 20" in screen, "the work")
@@ -126,7 +123,7 @@ def test_after_the_hub_was_killed_a_hook_still_wakes(installed: Place, api: Scri
 
 def test_a_wait_that_was_moved_to_the_background_wakes_the_idle_session(installed: Place, api: ScriptedApi) -> None:
     wait = Call(f"{TOOLS}wait_for_messages", {"timeoutMs": 600_000})
-    terminal = installed.terminal(CROSSCHAT_WAKE="wait", CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS="1000")
+    terminal = installed.session(CROSSCHAT_WAKE="wait", CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS="1000")
     terminal.type(api.play("waiting", WHO, wait, "I wait.", "I was woken.", READ, "There is no more."))
     terminal.wait_for(lambda screen: "I wait." in screen, "the end of the first turn")
     (who,) = [result for result in api.of("waiting")[-1].results() if isinstance(result, dict) and "you" in result]

@@ -63,7 +63,7 @@ def send_all(place: Place, *texts: str, kill_at: int | None = None) -> None:
 
 
 def test_an_idle_session_begins_a_turn_and_reads(installed: Place, api: ScriptedApi) -> None:
-    terminal = installed.terminal()
+    terminal = installed.session()
     terminal.type(api.play("idle", WHO, "I am idle.", READ, "I have read."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     name = own_name(api.of("idle")[-1])
@@ -81,7 +81,7 @@ def test_a_session_whose_server_came_from_the_template_is_told(installed: Place,
     installed.run(api.play("first", "I start the template."))
     template = Home(Path(installed.home) / ".crosschat").template_socket
     trio.run(eventually, lambda: listens(template), 30.0)
-    terminal = installed.terminal()
+    terminal = installed.session()
     terminal.type(api.play("forked", WHO, "I am idle.", READ, "I have read."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     name = own_name(api.of("forked")[-1])
@@ -99,7 +99,7 @@ def listens(path: Path) -> bool:
 
 def test_a_busy_session_reads_it_between_two_tool_calls(installed: Place, api: ScriptedApi) -> None:
     work = Call("Bash", {"command": "sleep 5", "description": "work"})
-    terminal = installed.terminal("--allowedTools", "Bash(sleep:*)")
+    terminal = installed.session("--allowedTools", "Bash(sleep:*)")
     terminal.type(api.play("busy", WHO, work, READ, "I have worked."))
     api.wait_for("busy", lambda conversation: conversation.spoken == 1)
     installed.crosschat("send", "to whom it may concern")
@@ -110,7 +110,7 @@ def test_a_busy_session_reads_it_between_two_tool_calls(installed: Place, api: S
 
 
 def test_a_burst_arrives_once_each_in_few_turns_although_the_hub_is_killed(installed: Place, api: ScriptedApi) -> None:
-    terminal = installed.terminal()
+    terminal = installed.session()
     turns: list[Turn] = [READ, "I have read."]
     terminal.type(api.play("burst", WHO, "I am idle.", *turns * 10))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
@@ -124,7 +124,7 @@ def test_a_burst_arrives_once_each_in_few_turns_although_the_hub_is_killed(insta
 def test_a_session_in_bypass_mode_is_woken_too(installed: Place, api: ScriptedApi) -> None:
     state = json.loads((installed.home / ".claude.json").read_text())
     (installed.home / ".claude.json").write_text(json.dumps(state | {"bypassPermissionsModeAccepted": True}))
-    terminal = installed.terminal(mode="bypassPermissions", IS_SANDBOX="1")
+    terminal = installed.session(mode="bypassPermissions", IS_SANDBOX="1")
     terminal.type(api.play("bypass", WHO, "I am idle.", READ, "I have read."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     installed.crosschat("send", f"@{own_name(api.of('bypass')[-1])} are you there?")
@@ -133,7 +133,7 @@ def test_a_session_in_bypass_mode_is_woken_too(installed: Place, api: ScriptedAp
 
 
 def test_after_a_clear_the_session_has_its_name_a_brief_and_is_woken(installed: Place, api: ScriptedApi) -> None:
-    terminal = installed.terminal()
+    terminal = installed.session()
     terminal.type(api.play("before", WHO, "I am idle."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     name = own_name(api.of("before")[-1])
@@ -150,7 +150,7 @@ def test_after_a_clear_the_session_has_its_name_a_brief_and_is_woken(installed: 
 def test_a_resumed_session_takes_up_its_name_and_what_is_unread_and_is_rung_for_nothing_it_has_read(
     installed: Place, api: ScriptedApi
 ) -> None:
-    terminal = installed.terminal()
+    terminal = installed.session()
     terminal.type(api.play("first", WHO, "I am idle.", READ, "I have read."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     name = own_name(api.of("first")[-1])
@@ -159,7 +159,7 @@ def test_a_resumed_session_takes_up_its_name_and_what_is_unread_and_is_rung_for_
     terminal.wait_for(lambda _: unread(installed) == 0, "that it counts as read")
     terminal.close()
     installed.crosschat("send", f"@{name} read this later.")
-    again = installed.terminal("--continue")
+    again = installed.session("--continue")
     again.wait_for(lambda _: unread(installed) == 1, "that the session is back")
     told = api.wait_for("first", lambda conversation: len(rings(conversation)) == 2)
     assert "1 unread" in rings(told)[1]
@@ -170,7 +170,7 @@ def test_a_resumed_session_takes_up_its_name_and_what_is_unread_and_is_rung_for_
 
 
 def test_an_idle_session_is_woken_after_the_hub_was_killed(installed: Place, api: ScriptedApi) -> None:
-    terminal = installed.terminal()
+    terminal = installed.session()
     terminal.type(api.play("killed", WHO, "I am idle.", READ, "I have read."))
     terminal.wait_for(lambda screen: "I am idle." in screen, "the end of the first turn")
     name = own_name(api.of("killed")[-1])
@@ -182,5 +182,4 @@ def test_an_idle_session_is_woken_after_the_hub_was_killed(installed: Place, api
 
 def unread(place: Place) -> int | None:
     """How much the one connected session has not read; None while there is none."""
-    agents = json.loads(place.crosschat("peers", "--json"))["peers"]
-    return next((int(agent["unread"]) for agent in agents if agent["connected"]), None)
+    return next((int(agent["unread"]) for agent in place.peers()), None)

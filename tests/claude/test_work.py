@@ -74,11 +74,11 @@ def test_both_are_woken_claim_and_report_and_the_author_is_woken_with_both_resul
         ("api", worker("212 passed", "completed")),
         ("web", worker("40 passed, 2 failed", "failed", "test_login and test_logout fail")),
     ):
-        terminal = installed.terminal(cwd=directories[name], CROSSCHAT_NAME=name)
+        terminal = installed.session(cwd=directories[name], CROSSCHAT_NAME=name)
         terminal.type(api.play(name, *turns))
         terminal.wait_for(lambda screen: "I am idle." in screen, f"the first turn of {name}")
     reads = [turn for number in range(6) for turn in (READ, f"I have read {number}.")]
-    author = installed.terminal(CROSSCHAT_NAME="lead")
+    author = installed.session(CROSSCHAT_NAME="lead")
     author.type(
         "ask the other instances to run their test suites: "
         + api.play(
