@@ -27,6 +27,8 @@ MAX_ANCESTORS: Final = 64
 WRAPPERS: Final = frozenset({"sh", "dash", "bash", "zsh", "env", "uv", "uvx", "npx", "crosschat-launch"})
 WRAPPER_PREFIXES: Final = ("npm exec",)
 CLAUDE: Final = "claude"
+_PR_SET_DUMPABLE: Final = 4  # <sys/prctl.h>
+_PT_DENY_ATTACH: Final = 31  # <sys/ptrace.h> of macOS
 
 
 @attrs.frozen
@@ -256,6 +258,19 @@ def age_ms(process: Process) -> float:
         tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) * 1000 - (process.start + 0.5) * tick_ms
     return time.time() * 1000 - process.start / 1000
+
+
+def keep_others_out() -> None:
+    """Have the kernel refuse other programs of this user a look into this process, whose memory decisions depend on.
+    Linux: it is not dumpable any more, which a program that it starts does not inherit; macOS: no debugger may attach.
+    Root still can."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    else:
+        libc.ptrace(_PT_DENY_ATTACH, 0, None, 0)
 
 
 def boot_id() -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from crosschat import lock, mounts
+from crosschat import lock, mounts, processes
 from crosschat.core.attention import Patience
 from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None, *, files: Files | None = None, segm
     files = files or RealFiles()
     home = Home(Path(asked.home), Path(asked.run_dir) if asked.run_dir else None)
     os.umask(0o077)
+    if not asked.debuggable:
+        processes.keep_others_out()
     will: Will | None = None
     try:
         if asked.heir_fd is not None:
@@ -119,6 +121,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--lease-grace-s", type=float, default=LEASE_GRACE_S, help="how long a claimant may be away")
     parser.add_argument("--unread-s", type=float, default=SILENCE_S, help="after so long an unread message is shown")
     parser.add_argument("--stuck-s", type=float, default=STUCK_S, help="after so long a silent task is shown")
+    parser.add_argument("--debuggable", action="store_true", help="let your other programs look into this process")
     parser.add_argument("--quotas", type=json.loads, default={}, help="JSON object; raised quotas of a private hub")
     return parser.parse_args(arguments)
 

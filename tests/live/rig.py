@@ -77,7 +77,17 @@ class HubProcess:
         self._ready = read_end
         with open(root.parent / f"{root.name}.stderr", "ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "crosschat.hub", "--home", str(root), "--ready-fd", str(write_end), *options],
+                [
+                    sys.executable,
+                    "-m",
+                    "crosschat.hub",
+                    "--home",
+                    str(root),
+                    "--ready-fd",
+                    str(write_end),
+                    "--debuggable",
+                    *options,
+                ],
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environment or {})},
                 stdin=subprocess.DEVNULL,

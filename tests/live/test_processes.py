@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,9 +27,11 @@ from crosschat.processes import (
     send_signal,
     wait_gone,
 )
+from tests.live.rig import ROOT, START_S, HubProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 # A process that gives itself a name (PR_SET_NAME), starts the rest of its arguments, says both pids, and waits.
@@ -280,3 +283,31 @@ def test_this_process_has_a_size() -> None:
     assert size is not None
     assert size > 1_000_000
     assert processes.boot_id() == processes.boot_id() != ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel with a call of Linux")
+def test_a_process_that_keeps_others_out_is_not_dumpable() -> None:
+    script = (
+        "import ctypes; from crosschat import processes; get = ctypes.CDLL(None).prctl; before = get(3, 0, 0, 0, 0); "
+        "processes.keep_others_out(); print(before, get(3, 0, 0, 0, 0))"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout == "1 0\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nobody_but_root_may_look_into_a_hub_unless_it_is_told_otherwise(place: Path) -> None:
+    """What a process keeps to itself belongs to root in /proc; for a test that runs as root it always does."""
+    with HubProcess(place / "home", "--stay") as open_one:
+        open_one.started()
+        assert os.stat(f"/proc/{open_one.process.pid}/environ").st_uid == os.geteuid()
+    command = [sys.executable, "-m", "crosschat.hub", "--home", str(place / "other"), "--stay"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as hub:
+        try:
+            deadline = time.monotonic() + START_S
+            while not (place / "other" / "dashboard.lock").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert (place / "other" / "dashboard.lock").exists()
+            assert os.stat(f"/proc/{hub.pid}/environ").st_uid == 0
+        finally:
+            hub.kill()
