@@ -24,6 +24,7 @@ from crosschat.paths import Home
 from tests.bridge.fakes import FakeHub, session_with
 from tests.hub.rig import silent_log
 from tests.live.rig import HELLO, Control, Program, eventually, inspect, join, open_client
+from tests.live.screen import paired
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,6 +113,42 @@ async def test_two_hundred_connections_leave_descriptors_threads_and_tasks_as_th
         assert threads(pid) <= 16  # trio keeps idle workers for some seconds
         await ada.post("still here")
         nursery.cancel_scope.cancel()
+
+
+@needs_proc
+@pytest.mark.slow
+async def test_a_hundred_visits_of_a_browser_leave_descriptors_and_tasks_as_they_were(running_hub: HubProcess) -> None:
+    home = running_hub.home
+    browser = await paired(home)
+
+    async def visit(row: int) -> None:
+        match row % 5:
+            case 0:
+                await browser.request("GET", "/")
+            case 1:
+                await browser.request("POST", "/api/nothing", b"{}", {"Host": "evil.example"})
+            case 2:  # gone without a word, in the middle of a request
+                stream = await trio.open_tcp_stream("127.0.0.1", browser.port)
+                await stream.send_all(b"POST /api/pair HTTP/1.1\r\n")
+                await trio.aclose_forcefully(stream)
+            case 3:
+                assert await browser.refused_upgrade("crosschat.v1", "x" * 43) == 403
+            case _:
+                async with browser.stream() as screen:
+                    if row % 2:
+                        await trio.aclose_forcefully(screen.socket._stream)
+
+    async def settled() -> tuple[int, int]:
+        return descriptors(running_hub.process.pid), len((await inspect(home, tree=True)).tree)
+
+    for row in range(10):
+        await visit(row)
+    baseline = await unless_changing(settled)
+    for row in range(100):
+        await visit(row)
+    now = await unless_changing(settled, lambda now: now[0] <= baseline[0] and now[1] <= baseline[1])
+    assert now[0] <= baseline[0], "descriptors"
+    assert now[1] <= baseline[1], "tasks"
 
 
 # --- a cancel at step 1, 2, 3 …
