@@ -60,7 +60,7 @@ CONTROL_VERBS: Final = {
     "send": SPEAKS, "read": READS, "search": READS, "peers": READS, "clear": SPEAKS, "release": SPEAKS,
     "tail": READS, "pause": SPEAKS, "session": ASKS, "permission": ASKS, "ran": ASKS, "succeed": STOPS,
     "new_code": PERSON, "keys": READS, "revoke": PERSON, "ask": PERSON, "sessions": READS, "inspect": READS,
-    "cost": READS, "projects": READS, "project": SPEAKS, "launch": LAUNCHES, "configure": PERSON, "probe": SPEAKS,
+    "cost": READS, "projects": READS, "project": SPEAKS, "launch": LAUNCHES, "configure": PERSON, "probe": SPEAKS, "metrics": READS,
     "stop": STOPS,
 }  # fmt: skip
 PAGE_VERBS: Final = {
@@ -80,6 +80,7 @@ TOOL_NAMES: Final = {
 COMMANDS: Final = {
     "start", "stop", "restart", "status", "peers", "dashboard", "tasks", "pause", "resume", "send", "search", "tail",
     "logs", "install", "uninstall", "demo", "serve", "projects", "launch", "notify", "doctor", "export",
+    "ask", "audit", "compact", "cost", "metrics", "top",
 }  # fmt: skip
 
 
