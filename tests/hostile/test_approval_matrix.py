@@ -60,7 +60,8 @@ CONTROL_VERBS: Final = {
     "send": SPEAKS, "read": READS, "search": READS, "peers": READS, "clear": SPEAKS, "release": SPEAKS,
     "tail": READS, "pause": SPEAKS, "session": ASKS, "permission": ASKS, "ran": ASKS, "succeed": STOPS,
     "new_code": PERSON, "keys": READS, "revoke": PERSON, "ask": PERSON, "sessions": READS, "inspect": READS,
-    "cost": READS, "projects": READS, "project": SPEAKS, "launch": LAUNCHES, "configure": PERSON, "probe": SPEAKS, "metrics": READS,
+    "cost": READS, "projects": READS, "project": SPEAKS, "launch": LAUNCHES, "configure": PERSON, "probe": SPEAKS,
+    "metrics": READS,
     "stop": STOPS,
 }  # fmt: skip
 PAGE_VERBS: Final = {
