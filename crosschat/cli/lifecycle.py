@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from crosschat import lock, wire
+from crosschat import lock, version, wire
 from crosschat.bridge.launch import HubUnavailable, answers
 from crosschat.cli import text
 from crosschat.cli.control import Control, NotRunning, new_id, page_of, running_hub
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.cli.options import configuration, json_option
+from crosschat.model import PROTOCOL
 from crosschat.processes import Process, find, send_signal
 
 if TYPE_CHECKING:
@@ -213,10 +214,22 @@ def restart(home: str | None, stay: bool, port: int | None, force: bool, as_json
     idle_stop_s: float | None = None
     before = _inspect_quietly(chosen.home)
     if before is not None:
+        _refuse_older(before)
         stay = stay or before.idle_stop_s is None
         idle_stop_s = None if stay else before.idle_stop_s
     stop_hub(chosen.home, restart=True, force=force)
     _report(_start(chosen, port=port, stay=stay, idle_stop_s=idle_stop_s), "started", as_json=as_json)
+
+
+def _refuse_older(hub: wire.HubStatus) -> None:
+    """An older program never replaces a newer hub: its data may be of a newer format, and others need it."""
+    ours = version.installed()
+    if version.key(hub.protocol, hub.version) > version.key(PROTOCOL, ours):
+        raise Failure(
+            f"the hub is of version {hub.version}, this command of {ours}: restart it with the newer one, or upgrade "
+            "this with `pip install --upgrade crosschat-hub`",
+            FAILED,
+        )
 
 
 def _inspect_quietly(home: Home) -> wire.HubStatus | None:

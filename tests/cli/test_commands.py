@@ -425,9 +425,17 @@ def test_restart_keeps_how_long_the_hub_stays(
     started: list[dict[str, object]] = []
     monkeypatch.setattr(lifecycle, "stop_hub", lambda *_, **__: None)
     monkeypatch.setattr(launch, "ensure_hub", lambda _, **options: started.append(options))
-    with FakeHub(home, lambda frame: [hub_status(frame, home, idle_stop_s=idle_stop_s)]):
+    with FakeHub(home, lambda frame: [hub_status(frame, home, version="0.0.1", idle_stop_s=idle_stop_s)]):
         assert run("restart").exit_code == 0
     assert started == [{"port": None, "stay": stays, "idle_stop_s": idle_stop_s}]
+
+
+def test_an_older_command_does_not_restart_a_newer_hub(run: Run, home: Home) -> None:
+    with FakeHub(home, lambda frame: [hub_status(frame, home, version="999.0")]) as hub:
+        shown = run("restart")
+    assert shown.exit_code == 1
+    assert "the hub is of version 999.0" in shown.stderr
+    assert not any(isinstance(frame, wire.Stop) for frame in hub.asked)
 
 
 def test_a_mistake_in_the_environment_ends_main_with_status_2(
