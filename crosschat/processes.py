@@ -165,7 +165,7 @@ def _prints(argument: str) -> bool:
 def _arguments(pid: int) -> list[str]:
     if sys.platform == "linux":
         try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[1:]
+            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").removesuffix("\0").split("\0")[1:]
         except OSError:
             return []
     import psutil

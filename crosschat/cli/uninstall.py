@@ -32,7 +32,7 @@ DATA: Final = (
     "logs", "run", "hooks", "audit", "ask", "settings.json",
     "instances.json", "dashboard.lock", "FORMAT", "hub.lock",
 )  # fmt: skip
-SOCKETS: Final = ("agents.sock", "control.sock", "template.sock", "template.lock")
+IN_RUN: Final = ("agents.sock", "control.sock", "template.sock", "template.lock", "watch")
 
 
 @click.command()
@@ -133,7 +133,7 @@ def _remove_data(home: Home) -> list[Path]:
     else:
         left = []
     if home.run != home.root / "run" and home.run.is_dir() and not home.run.is_symlink():
-        for name in SOCKETS:
+        for name in IN_RUN:
             _remove(home.run / name)
         if home.run_override is None and not any(home.run.iterdir()):
             home.run.rmdir()  # the one that is ours; a directory the user named is theirs

@@ -285,6 +285,8 @@ class Hub:
                 self._write_note()
         finally:
             self._remove_note()
+            if lock.still_ours(options.lock_fd, home.hub_lock):
+                watch.clear()  # nothing is outstanding where no hub is
             for door in doors:
                 door.close()
             audit.close()

@@ -57,7 +57,9 @@ async def test_a_request_is_shown_with_everything_and_decided_once(world: World)
     assert await refused(world, MemoryHook()) is Code.CONFLICT
 
 
-async def test_the_audit_says_who_what_and_when_before_the_answer_leaves(world: World) -> None:
+async def test_the_audit_says_who_what_and_when_before_the_answer_leaves(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.audit.gate = trio.Event()
     hook = await world.ask()
     (view,) = world.desk.requests()
@@ -450,3 +452,19 @@ async def test_rules_are_kept_told_and_written_for_the_hooks(world: World) -> No
     with pytest.raises(Refused):
         await world.desk.add_rule("nonsense")
     assert world.desk.rules() == ("Bash(git push:*)",)
+
+
+# --- time
+
+
+async def test_a_clock_that_is_set_back_or_forth_changes_nothing(world: World, autojump_clock: MockClock) -> None:
+    now = [1_900_000_000_000]
+    world.middle.router.clock_ms = lambda: now[0]
+    hook = await world.ask()
+    for jump in (-(10**12), 2 * 10**12):
+        now[0] += jump
+        await trio.sleep(60)
+        assert world.desk.requests() == (world.seen.views[0],)
+    await world.decide(world.seen.views[0])
+    assert hook.printed == output()
+    assert world.audit.lines[0]["waited_ms"] == pytest.approx(120_000, abs=200)

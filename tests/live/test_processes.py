@@ -311,3 +311,32 @@ def test_nobody_but_root_may_look_into_a_hub_unless_it_is_told_otherwise(place: 
             assert os.stat(f"/proc/{hub.pid}/environ").st_uid == 0
         finally:
             hub.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-p", "do it"], True),
+        (["do it", "--print"], True),
+        (["-cp", "do it"], True),
+        ([], False),
+        (["-c"], False),
+        (["--permission-mode", "plan"], False),
+        (["please-stop"], False),
+        (["-prompting"], False),
+    ],
+)
+def test_a_session_that_prints_is_unattended(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: bool
+) -> None:
+    monkeypatch.setattr(processes, "_arguments", lambda _: arguments)
+    process = Process(pid=2, start=2, parent=1, name="claude", has_terminal=True)
+    assert processes.is_unattended(process) is expected
+    assert processes.is_unattended(attrs.evolve(process, has_terminal=False))
+
+
+@LINUX
+def test_the_arguments_of_a_process_are_read_from_the_kernel() -> None:
+    with running(*named("child")) as (process, _):
+        assert processes._arguments(process.pid)[-1] == "child"
+    assert processes._arguments(process.pid) == []
