@@ -181,6 +181,9 @@ async def _answer(desk: Desk, stream: trio.SocketStream, buffer: bytearray, line
             await _tail(desk.router, stream, frame)
         elif isinstance(frame, Succeed):
             desk.succession.reserve(stream, frame)
+        if isinstance(frame, SessionEvent) and frame.event in ("stop", "end"):
+            pid = peer_credentials(stream.socket).pid
+            await desk.permissions.turn_ended(pid, session_too=frame.event == "end")
         if isinstance(frame, SessionEvent) and may_wait(frame):
             await _hold(desk, stream, frame)
             return True
@@ -256,8 +259,6 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
         case Cost():
             return CostList(id=frame.id, sessions=views.cost_views(router.state, router.presence))
         case SessionEvent():
-            if frame.event in ("stop", "end"):
-                await desk.permissions.turn_ended(pid, session_too=frame.event == "end")
             return await take_event(router, pid, frame)
         case ChangeRules():
             return await change_rules(desk.permissions, frame, pid)

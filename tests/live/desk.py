@@ -93,6 +93,13 @@ class LiveDesk:
                 await trio.sleep(0.001)
         return self.seen.views[count - 1]
 
+    async def over(self) -> str:
+        """How the first request that is over ended."""
+        with trio.fail_after(WAIT_S):
+            while not self.seen.overs:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+        return self.seen.overs[0].how
+
     async def decide(self, view: PermissionView, said: JsonObject | None = None) -> None:
         await self.permissions.decide(
             key="k1", label="my browser", request=view.id, payload=payload(view, output() if said is None else said),

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import trio
 
+from crosschat import wire
 from tests.hub.desk import output, request
 from tests.live.desk import LiveDesk
 from tests.live.prompting import Hook, Session
@@ -94,10 +95,7 @@ async def test_a_hook_that_is_ended_is_gone_from_the_desk(desk: LiveDesk, sessio
     hook.signal(signal.SIGTERM)
     ended = await hook.end()
     assert (ended.out, ended.err) == (b"", b"")
-    with trio.fail_after(5):
-        while not desk.seen.overs:  # noqa: ASYNC110
-            await trio.sleep(0.001)
-    assert [over.how for over in desk.seen.overs] == ["answered_elsewhere"]
+    assert await desk.over() == "answered_elsewhere"
 
 
 async def test_a_session_that_dies_takes_its_request_along(desk: LiveDesk, session: Session) -> None:
@@ -105,7 +103,7 @@ async def test_a_session_that_dies_takes_its_request_along(desk: LiveDesk, sessi
     await desk.asked()
     session.kill()
     assert (await hook.end()).out == b""
-    assert [over.how for over in desk.seen.overs] == ["gone"]
+    assert await desk.over() == "gone"
 
 
 async def test_a_hook_that_is_nobodys_is_silent_at_once(desk: LiveDesk, place: Path) -> None:
@@ -261,6 +259,30 @@ async def test_a_session_that_takes_the_sockets_place_is_not_believed(
             ready.unlink()
 
 
+SAYS = """
+import socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.connect(sys.argv[1])
+door.sendall(sys.argv[2].encode() + b"\\n")
+print(door.makefile("r").readline(), end="")
+"""
+
+
+@pytest.mark.parametrize("event", ["stop", "end"])
+@pytest.mark.parametrize("attended", [True, False])
+async def test_an_event_of_the_session_that_ends_the_turn_takes_its_request_from_the_desk(
+    desk: LiveDesk, session: Session, event: Literal["stop", "end"], attended: bool
+) -> None:
+    hook = session.ask(request())
+    await desk.asked()
+    await trio.sleep(0.02)  # the kernel tells starts apart in steps of 10 ms
+    line = wire.encode_control(wire.SessionEvent(id="s", event=event, attended=attended)).decode()
+    said = session.start([sys.executable, "-I", "-S", "-c", SAYS, str(desk.home.control_socket), line], b"")
+    assert (await hook.end()).out == b""
+    assert await desk.over() == "answered_elsewhere"
+    said.signal(signal.SIGKILL)
+
+
 # --- the ask-list, and what ran
 
 
@@ -320,7 +342,7 @@ async def test_a_tool_that_ran_takes_its_request_from_the_desk(desk: LiveDesk, s
     shown = request(event="PostToolUse", tool_response={"stdout": "canary" * 1_000_000}, tool_use_id="t")
     assert (await ran_hook(session, shown).end(20)).out == b""
     assert (await hook.end()).out == b""
-    assert [over.how for over in desk.seen.overs] == ["answered_elsewhere"]
+    assert await desk.over() == "answered_elsewhere"
     assert not watch.exists()
 
 
