@@ -129,6 +129,9 @@ class Shown:
                 "type /reload-plugins in each, or restart it" if self.plan.whole.form == "plugin" else "restart each"
             )
             text.echo(f"Sessions that are open: {reload}. Then /crosschat joins it.")
+            text.echo(
+                "The page, where you answer what sessions ask: `crosschat dashboard` opens it and pairs your browser."
+            )
 
 
 LOADS: Final = {"yes": True, "no": False, "too old": False, "not known": None}
