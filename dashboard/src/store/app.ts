@@ -149,11 +149,12 @@ export class App {
       this.readUpto.value = Math.min(this.readUpto.value, frame.head);
     if (this.readUpto.value === 0) this.readUpto.value = frame.head;
     this.events.value = [];
-    for (const timeline of this.timelines) void timeline.load();
-    // What cannot be read now is shown as not there yet, and read with the next fresh start.
+    // Messages first: they are what is looked at. What cannot be read now is read with the next fresh start.
     const ignore = (): void => undefined;
-    void this.tasks.load().catch(ignore);
-    void this.loadEvents().catch(ignore);
+    void Promise.all([...this.timelines].map((timeline) => timeline.load())).then(() => {
+      void this.tasks.load().catch(ignore);
+      void this.loadEvents().catch(ignore);
+    });
   }
 
   private take(frame: FromHub): void {

@@ -18,7 +18,7 @@ export function InstancesView(): VNode {
         <p class="hint">
           {hub?.launches ? (
             <>
-              starts <Foreign text={hub.launches} />
+              new sessions start <Foreign text={hub.launches} />
             </>
           ) : (
             ""

@@ -4,7 +4,7 @@ import type { ComponentChild, VNode } from "preact";
 import { PermissionCard } from "../permission/card";
 import { PairingCard } from "../permission/pairing";
 import { allowOnce, deny } from "../permission/request";
-import type { Need } from "../protocol";
+import type { GuardView, Need } from "../protocol";
 import { hrefOf } from "../store/route";
 import { attempt, toast } from "../store/toasts";
 import { useApp } from "../ui/context";
@@ -20,7 +20,8 @@ export function NeedsView(): VNode {
   const questions = needs.filter((need) => need.kind === "question");
   const tasks = needs.filter((need) => need.kind === "stuck" || need.kind === "reopened");
   const unread = needs.filter((need) => need.kind === "unread");
-  const nothing = app.desk.count.value + needs.length === 0;
+  const guarded = app.hub.value?.guarded ?? [];
+  const nothing = app.desk.count.value + needs.length + guarded.length === 0;
   return (
     <section class="page needs" aria-label="Needs you">
       <header class="bar">
@@ -51,6 +52,13 @@ export function NeedsView(): VNode {
           <Group title="Tasks that need a push" count={tasks.length}>
             {tasks.map((need) => (
               <StuckTask key={`${need.kind} ${need.message}`} need={need} />
+            ))}
+          </Group>
+        )}
+        {guarded.length > 0 && (
+          <Group title="Only agents answer each other here" count={guarded.length}>
+            {guarded.map((one) => (
+              <Guarded key={one.message} guard={one} />
             ))}
           </Group>
         )}
@@ -175,6 +183,23 @@ function StuckTask({ need }: { need: Need }): VNode {
         </a>
         <a class="button ghost small" href={hrefOf("tasks")}>
           All tasks
+        </a>
+      </div>
+    </article>
+  );
+}
+
+/** The loop guard holds a thread back from waking anybody until the person writes in it. */
+function Guarded({ guard }: { guard: GuardView }): VNode {
+  return (
+    <article class="need" aria-label={`A thread of ${guard.author} that wakes nobody`} data-guard={guard.message}>
+      <p>
+        A thread of <Foreign text={guard.author} class="strong" /> has {guard.replies} replies without a word of yours
+        or a step of its task. It wakes nobody any more; everything in it is still delivered.
+      </p>
+      <div class="card-actions">
+        <a class="button small" href={hrefOf("chat", guard.message, { thread: guard.message })}>
+          Read it, and answer to let it go on
         </a>
       </div>
     </article>
