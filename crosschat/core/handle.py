@@ -18,6 +18,7 @@ import attrs
 from crosschat.core import requests
 from crosschat.core.identity import Join, Joined, change_session, join, take_up
 from crosschat.core.ids import make_id
+from crosschat.core.remembered import content_of
 from crosschat.core.requests import Request
 from crosschat.core.tasks import lease_ended
 from crosschat.errors import Code, Refused
@@ -165,11 +166,12 @@ def _request(state: State, presence: Presence, who: Actor, frame: Request, slot:
     if not 0 < len(frame.cid) <= CID_CHARS:
         raise Refused(Code.INVALID, f"a cid has 1 to {CID_CHARS} characters", path="cid")
     digest = f"{frame.type}:{hashlib.sha256(to_json(attrs.evolve(frame, id='', cid=''))).hexdigest()[:16]}"
-    remembered = state.requests.get((who.id, frame.cid))
+    remembered = state.requests.find(who.id, frame.cid)
     if remembered is not None:
-        if remembered.digest != digest:
+        content, seq = remembered
+        if content != content_of(digest):
             raise Refused(Code.CONFLICT, "This cid was used for another request; use a new one.", path="cid")
-        return Effects(seq=remembered.seq)
+        return Effects(seq=seq)
     records = requests.decide(state, presence, who, frame, slot)
     if not records:
         return Effects()

@@ -17,10 +17,11 @@ from cattrs.preconf.json import make_converter
 
 from crosschat.core.addressing import Directory
 from crosschat.core.ledger import Audience, Ledger
-from crosschat.core.state import Agent, Remembered, State, Task, Thread
+from crosschat.core.remembered import Remembered, Stored
+from crosschat.core.state import Agent, State, Task, Thread
 from crosschat.wire import BadgeView
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 class UnusableSnapshot(Exception):
@@ -62,12 +63,12 @@ class _Shape:
     tasks: dict[int, Task]
     agents: dict[str, Agent]
     clears: list[int]
-    requests: list[tuple[str, str, str, int]]
+    requests: Stored
     foreign_ids: dict[str, int]
 
 
 def dump(state: State) -> bytes:
-    """The whole state. About 100 bytes for each remembered request, 25 for each other record."""
+    """The whole state. About 32 bytes for each remembered request, 25 for each other record."""
     shape = _Shape(
         version=VERSION,
         head=state.head,
@@ -82,7 +83,7 @@ def dump(state: State) -> bytes:
         tasks=state.tasks,
         agents=state.agents,
         clears=state.clears,
-        requests=[(by, cid, one.digest, one.seq) for (by, cid), one in state.requests.items()],
+        requests=state.requests.store(),
         foreign_ids=state.foreign_ids,
     )
     return json.dumps(_CONVERTER.unstructure(shape), ensure_ascii=False, separators=(",", ":")).encode()
@@ -96,6 +97,7 @@ def load(data: bytes) -> State:
             raise UnusableSnapshot(f"version {values['version']}")
         shape = _CONVERTER.structure(values, _Shape)
         ledger = _ledger(shape.ledger)
+        requests = Remembered.restore(shape.requests)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ExceptionGroup) as error:
         raise UnusableSnapshot(repr(error)) from error
     state = State()
@@ -116,7 +118,7 @@ def load(data: bytes) -> State:
     }
     state.agents = shape.agents
     state.clears = shape.clears
-    state.requests.update(((by, cid), Remembered(digest, seq)) for by, cid, digest, seq in shape.requests)
+    state.requests = requests
     state.foreign_ids = shape.foreign_ids
     state.foreign_seqs = {seq: identifier for identifier, seq in shape.foreign_ids.items()}
     state.directory = Directory({agent.name: agent.id for agent in shape.agents.values()})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,6 +17,7 @@ import attrs
 from crosschat.core.addressing import Directory
 from crosschat.core.ids import make_id, seq_of
 from crosschat.core.ledger import Audience, Entry, Ledger
+from crosschat.core.remembered import Remembered
 from crosschat.model import (
     NO_PROCESS,
     USER,
@@ -46,7 +46,6 @@ from crosschat.wire import BadgeView
 if TYPE_CHECKING:
     from crosschat.core.unread import Tally
 
-REMEMBERED_CIDS: Final = 1_000_000
 _IMPORTANCE: Final = {"important": "high", "comment": "normal", "chitchat": "low"}
 SEVERAL_VALUES: Final = frozenset({"git-commit"})  # badge types of which a message may carry more than one
 
@@ -111,14 +110,6 @@ class Thread:
     run: int = 0  # replies since the person wrote, or a task in it changed
 
 
-@attrs.frozen
-class Remembered:
-    """A request that was carried out: what it asked, and the seq of the (first) record it became."""
-
-    digest: str
-    seq: int
-
-
 class State:
     """Invariant: a function of the applied records alone."""
 
@@ -135,7 +126,7 @@ class State:
         self.agents: dict[str, Agent] = {}
         self.directory = Directory({})
         self.clears: list[int] = []
-        self.requests: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
+        self.requests = Remembered()
         self.tallies: dict[str, Tally] = {}  # what was counted last; may be emptied at any time
         self.foreign_ids: dict[str, int] = {}  # ids that another product made, imported
         self.foreign_seqs: dict[int, str] = {}
@@ -198,9 +189,7 @@ class State:
         """Take in one committed record. Records come in rising order of seq."""
         self.head = record.seq
         if record.cid is not None and record.digest is not None:
-            self.requests[record.by, record.cid] = Remembered(record.digest, record.seq)
-            if len(self.requests) > REMEMBERED_CIDS:
-                self.requests.popitem(last=False)
+            self.requests.add(record.by, record.cid, record.digest, record.seq)
         match record:
             case Message():
                 self._apply_message(record)

@@ -44,7 +44,7 @@ def observe(state: State) -> dict[str, object]:
         "held": {agent: targets for agent, targets in state.held.items() if targets},
         "agents": {agent: attrs.asdict(known) for agent, known in state.agents.items()},
         "names": {known.name: state.directory.find(known.name) for known in state.agents.values()},
-        "requests": list(state.requests.items()),
+        "requests": list(state.requests.rows()),
     }
 
 

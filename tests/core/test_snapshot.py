@@ -26,7 +26,7 @@ def everything(state: State) -> dict[str, object]:
         "badges": {seq: views.badges_of(state, seq) for seq in range(1, state.head + 1)},
         "agents": state.agents,
         "unread": {agent.id: list(unread.unread(state, agent)) for agent in state.agents.values()},
-        "requests": list(state.requests.items()),
+        "requests": list(state.requests.rows()),
         "names": [state.directory.find(agent.name) for agent in state.agents.values()],
     }
 

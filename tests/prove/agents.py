@@ -214,6 +214,7 @@ class Agent:
         assert reading is not None
         while True:
             if self.stalled_s:
+                self._awake = trio.Event()
                 with trio.move_on_after(self.stalled_s):
                     await self._awake.wait()
                 self.stalled_s = 0.0

@@ -27,6 +27,7 @@ SHORT_MESSAGES: Final = 4000
 GROWTH_MIB: Final = 20.0
 SETTLE_S: Final = 120.0
 WRITERS: Final = 4
+UNREAD: Final = 1200  # more than fits into a socket, less than makes the hub close the connection
 
 
 def run(room: Room) -> Outcome:
@@ -43,7 +44,7 @@ async def _run(room: Room) -> Outcome:
     path = lives.home / "run" / "agents.sock"
     agents = {
         name: Agent(name, path, history, lives.durable, Random(f"{room.seed} {name}"), recent)
-        for name in ("absent", "stalled", *(f"w{number}" for number in range(WRITERS)))
+        for name in ("absent", "stalled", "slow", *(f"w{number}" for number in range(WRITERS)))
     }
     final = 0
     try:
@@ -65,6 +66,7 @@ async def _run(room: Room) -> Outcome:
             for name, agent in agents.items():
                 if name.startswith("w"):
                     agent.writing = 24
+            nursery.start_soon(_read_now_and_then, agents["slow"], history, messages)
             lives.enough = lambda: history.counts["acks"] > messages / 3
             await lives.run()
             await eventually(lambda: history.counts["acks"] > messages, SETTLE_S)
@@ -73,6 +75,7 @@ async def _run(room: Room) -> Outcome:
                 agent.writing = 0
             await eventually(lambda: all(agent.idle for agent in agents.values()), 30)
             agents["stalled"].wake()
+            agents["slow"].wake()
             nursery.start_soon(agents["absent"].run)
             worst = before
             final = lives.durable.seq
@@ -99,3 +102,13 @@ async def _run(room: Room) -> Outcome:
     reading = agents["absent"].reading
     outcome.counts["messages caught up with"] = len(reading.got) if reading is not None else 0
     return outcome
+
+
+async def _read_now_and_then(agent: Agent, history: History, messages: int) -> None:
+    """Read nothing until the hub cannot write any more, but still holds what is under way; then read all of it."""
+    while history.counts["acks"] < messages - UNREAD:
+        agent.stalled_s = SETTLE_S
+        upto = history.counts["acks"] + UNREAD
+        await eventually(lambda upto=upto: history.counts["acks"] > upto, SETTLE_S)  # type: ignore[misc]
+        agent.wake()
+        await trio.sleep(0.2)
