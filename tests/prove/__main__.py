@@ -51,7 +51,7 @@ def main() -> int:
     if asked.minutes:
         runs = results.add(asked.results, run)
         if asked.results == RESULTS:
-            RESULTS.with_suffix(".md").write_text(results.page(runs))
+            results.publish(runs, RESULTS.parent, ROOT / "README.md")
     else:
         runs = [run]
     print(results.table(runs))
