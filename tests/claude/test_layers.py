@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,8 +39,8 @@ def idle(place: Place, api: ScriptedApi, mode: str = "auto") -> tuple[Terminal, 
 
 def told(conversation: Conversation) -> list[str]:
     """What hooks told: in a turn of their own, or beside a prompt."""
-    texts = [text for text in conversation.texts() if "CrossChat" in text and "<cross-session-message" not in text]
-    return [text for text in texts if "hook" in text.lower()]
+    texts = [text for text in conversation.texts() if "<cross-session-message" not in text]
+    return [text for text in texts if re.search(r"CrossChat[,:] .*unread", text, re.DOTALL)]
 
 
 def view(place: Place) -> dict[str, Any]:
