@@ -5,13 +5,23 @@ import { defineConfig } from "vitest/config";
 const version = /^version = "([^"]+)"/m.exec(readFileSync(new URL("../pyproject.toml", import.meta.url), "utf8"))?.[1];
 if (version === undefined) throw new Error("pyproject.toml names no version");
 
+const font = new URL("./node_modules/@fontsource-variable/inter/LICENSE", import.meta.url);
+
 export default defineConfig({
+  plugins: [
+    {
+      name: "licence-of-the-typeface",
+      generateBundle() {
+        this.emitFile({ type: "asset", fileName: "licence-inter.txt", source: readFileSync(font) });
+      },
+    },
+  ],
   define: { __VERSION__: JSON.stringify(version) },
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0, // the policy of the page allows no data: addresses
-    reportCompressedSize: true,
+    license: { fileName: "licences.txt" }, // of what is bundled
   },
   test: { environment: "happy-dom", include: ["test/**/*.test.{ts,tsx}"], restoreMocks: true },
 });

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.browser.rig import Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(300)]
 
 AXE: Final = ROOT / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS: Final = ("needs", "chat", "tasks", "agents", "instances", "search?q=first", "activity", "settings")

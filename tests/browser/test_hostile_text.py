@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.browser.rig import Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(300)]
 
 ATTACKS: Final = (
     "<script>window.hit=1</script>",

@@ -14,7 +14,7 @@ from tests.live.screen import code_of
 if TYPE_CHECKING:
     from tests.browser.rig import Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_an_unpaired_browser_is_told_how_to_pair_and_shown_nothing_else(desk: Desk) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.browser.rig import Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(300)]
 
 SUGGESTION = {
     "type": "addRules",
