@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from crosschat.model import WakeMode
 
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+LOOKS: Final = 5
+LOOK_AGAIN_S: Final = 0.5
 SESSION_VARIABLE: Final = "CLAUDE_CODE_SESSION_ID"
 
 
@@ -174,10 +176,9 @@ async def _end_with_launcher(launcher: Launcher, bridge: trio.CancelScope) -> No
 
 async def _follow_claude(session: Session, pid: int, bridge: trio.CancelScope) -> None:
     """A crash of Claude Code may leave our stdin open in a sibling: its process tells."""
-    above = processes.ancestors(pid)[1:]
-    claude = next((process for process in above if process.is_claude), None)
+    claude = await _find_claude(pid)
     if claude is None:
-        if SESSION_VARIABLE in os.environ and processes.are_orphaned(above):
+        if SESSION_VARIABLE in os.environ and processes.are_orphaned(processes.ancestors(pid)[1:]):
             bridge.cancel()  # it was gone before we looked
         return
     async with trio.open_nursery() as nursery:  # the watch ends with the process it is about
@@ -191,3 +192,15 @@ async def _follow_claude(session: Session, pid: int, bridge: trio.CancelScope) -
         await processes.wait_gone(claude)
         nursery.cancel_scope.cancel()
     bridge.cancel()
+
+
+async def _find_claude(pid: int) -> processes.Process | None:
+    """The Claude Code process above, looked for again while the line to the first process has a gap: one of them ended
+    in between, or may not be seen."""
+    for _ in range(LOOKS):
+        above = processes.ancestors(pid)[1:]
+        claude = next((process for process in above if process.is_claude), None)
+        if claude is not None or (above and above[-1].is_init):
+            return claude
+        await trio.sleep(LOOK_AGAIN_S)
+    return None

@@ -58,7 +58,7 @@ def works(home: Home) -> None:
         done = command(home, "send", "@ada hello")
         assert (done.returncode, done.stderr) == (0, "")
         told = ada.works("get_messages", limit=50)["messages"]
-        assert [message["content"] for message in told] == ["@ada hello"]
+        assert told[-1]["content"] == "@ada hello"
 
 
 def test_a_home_directory_with_a_path_of_two_hundred_characters(place: Path) -> None:
