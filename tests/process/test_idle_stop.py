@@ -24,7 +24,7 @@ from crosschat import websocket, wire
 from crosschat.bridge import calls, client, launch, tools
 from crosschat.bridge.main import open_session
 from crosschat.bridge.waiting import Call
-from crosschat.cli.control import Control, new_id, running_hub
+from crosschat.cli.control import new_id, running_hub
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.paths import Configuration, Home
 from tests.live.rig import ROOT, START_S
@@ -215,8 +215,6 @@ def test_whoever_comes_around_the_deadline_is_served_without_an_error(
     for row, offset_ms in enumerate(offsets_ms):
         home = Home(place / f"h{row}")
         launch.ensure_hub(home, idle_stop_s=IDLE_S)
-        with Control.open(home) as control:
-            control.ask(wire.Inspect(id=new_id()), wire.HubStatus)
         idle_since = time.time()
         clients = Clients(home, monkeypatch)
         time.sleep(max(0.0, idle_since + IDLE_S + late_s + offset_ms / 1000 - time.time()))
