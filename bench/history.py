@@ -1,23 +1,20 @@
-"""A long history: one million messages, written by the product's own format, and what a hub makes of them.
+"""`python -m bench.history`: a long history in a real hub: how soon it starts, is searched and is read.
 
-    python -m bench.history [MESSAGES]
-
-Measured: the start with the index and without it, a page anywhere (the hub's own reading of a page, over its socket),
-the search for words, newest first, once the search index has caught up, and the hub's memory.
+The messages are made here, written with the product's own log, and then served by a hub of its own: words are
+distributed as in natural language (the commonest in every third message), every tenth message is private.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import argparse
 import random
-import socket
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crosschat.core.ids import make_id
 from crosschat.journal.directory import open_directory
@@ -26,121 +23,146 @@ from crosschat.journal.format import encode
 from crosschat.journal.store import Log
 from crosschat.model import AgentJoined, AnyRecord, Epoch, Message
 
-from .rig import RAISED_QUOTAS, resident_mib
+from .rig import PrivateHub, private_hub, resident_mib
+from .scenarios import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WORDS = "a quick brown fox jumps over the lazy dog while trio sleeps and the log grows line by line".split()  # noqa: SIM905
-EPOCH = "0123456789ab"
-START_MS = 1_750_000_000_000
+VOCABULARY: Final = 30_000
+WORDS: Final = 30
+AGENTS: Final = 20
+STEP_MS: Final = 30_000  # a message every half minute: a million are a year
+SEED: Final = 20_261_124
+BATCH: Final = 5_000
+QUERIES: Final[dict[str, dict[str, object]]] = {
+    "a common word": {"query": "w1"},
+    "two common words": {"query": "w1 w3"},
+    "five common words": {"query": "w1 w2 w3 w4 w5"},
+    "a common phrase": {"query": '"w1 w2"'},
+    "a rare word": {"query": "w25000"},
+    "a common and a rare word": {"query": "w1 w29000"},
+    "a word of one sender": {"query": "w2", "sender": "agent7"},
+    "a word on one day": {"query": "w2", "since": "DAY", "until": "NEXT"},
+    "a word long ago": {"query": "w2", "until": "EARLY"},
+    "everything of a sender": {"sender": "agent3"},
+    "a badge": {"badge": "importance:high", "query": "w1"},
+    "no such word": {"query": "w1 nowhere"},
+}
 
 
-def write(home: Path, messages: int) -> None:
-    """A log of so many messages, 200 bytes of text each."""
-    files, chance = RealFiles(), random.Random(1)
+def records(count: int, start_ms: int) -> Iterator[AnyRecord]:
+    """The whole log, the same for the same count."""
+    chance = random.Random(SEED)
+    words = [f"w{number}" for number in range(1, VOCABULARY + 1)]
+    weights = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
+    yield Epoch(seq=1, id=make_id("r", "bench", 1), ts=start_ms, by="system", epoch="bench")
+    for number in range(AGENTS):
+        seq, agent = number + 2, f"a{number}"
+        yield AgentJoined(
+            seq=seq, id=make_id("r", "bench", seq), ts=start_ms, by=agent, agent=agent, name=f"agent{number}", cwd="/w"
+        )
+    for seq in range(AGENTS + 2, AGENTS + 2 + count):
+        author, other = chance.sample(range(AGENTS), 2)
+        private = seq % 10 == 0
+        yield Message(
+            seq=seq,
+            id=make_id("m", "bench", seq),
+            ts=start_ms + seq * STEP_MS,
+            by=f"a{author}",
+            content=" ".join(chance.choices(words, cum_weights=weights, k=chance.randint(WORDS // 2, WORDS * 3 // 2))),
+            source="agent",
+            to=(f"a{other}",) if private else None,
+            private=private,
+            importance="important" if seq % 1000 == 0 else None,
+        )
+
+
+def build(home: Path, count: int, start_ms: int) -> None:
+    files = RealFiles()
     open_directory(home, files)
     log, _ = Log.recover(home, files)
-
-    def records() -> Iterator[AnyRecord]:
-        yield Epoch(seq=1, id="r1", ts=START_MS, by="system", epoch=EPOCH)
-        for number in range(8):
-            seq = number + 2
-            yield AgentJoined(
-                seq=seq, id=f"r{seq}", ts=START_MS, by="system", agent=f"a{number}-0000", name=f"n{number}", cwd="/"
-            )
-        for number in range(messages):
-            seq = number + 10
-            text = " ".join(chance.choices(WORDS, k=36)) + f" w{number % 5000}"
-            yield Message(
-                seq=seq, id=make_id("m", EPOCH, seq), ts=START_MS + number * 10, by=f"a{number % 8}-0000",
-                content=text[:200], source="agent", cid=f"{number:016x}", digest=f"send:{number:016x}",
-            )  # fmt: skip
-
-    batch: list[bytes] = []
-    for record in records():
-        batch.append(encode(record))
-        if len(batch) == 2000:
-            log.append(batch)
-            batch = []
-    log.append(batch)
+    lines: list[bytes] = []
+    for record in records(count, start_ms):
+        lines.append(encode(record))
+        if len(lines) == BATCH:
+            log.append(lines)
+            lines.clear()
+    log.append(lines)
     log.close()
 
 
-class Hub:
-    """A hub process; `started_s`: from spawning it to both sockets accepting."""
-
-    def __init__(self, home: Path) -> None:
-        reading, writing = os.pipe()
-        begun = time.perf_counter()
-        command = [sys.executable, "-m", "crosschat.hub", "--home", str(home), "--stay", "--quotas", RAISED_QUOTAS]
-        self.process = subprocess.Popen([*command, "--ready-fd", str(writing)], pass_fds=[writing])
-        os.close(writing)
-        with os.fdopen(reading, "rb") as ready:
-            line = ready.readline()
-        self.started_s = time.perf_counter() - begun
-        if b'"pid"' not in line:
-            raise RuntimeError(line.decode())
-        self._path = home / "run" / "control.sock"
-
-    def ask(self, **frame: object) -> dict[str, object]:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(self._path))
-            sock.sendall(json.dumps({"id": "1", **frame}).encode() + b"\n")
-            answer: dict[str, object] = json.loads(sock.makefile("rb").readline())
-        if answer["type"] == "error":
-            raise RuntimeError(answer)
-        return answer
-
-    @property
-    def rss_mib(self) -> float:
-        return resident_mib(self.process.pid)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(120)
+def timed(hub: PrivateHub, op: str, fields: dict[str, object]) -> tuple[float, int]:
+    """How long the answer took, and how many items it has."""
+    begun = time.perf_counter()
+    answer = hub.ask(op, **fields)
+    took = time.perf_counter() - begun
+    if answer.get("type") != "page":
+        raise SystemExit(f"{op} {fields} was answered with {answer}")
+    items = answer.get("items", [])
+    return took, len(items) if isinstance(items, list) else 0
 
 
-def p99_ms(times: list[float]) -> float:
-    return sorted(times)[int(len(times) * 0.99)] * 1e3
+def await_index(hub: PrivateHub) -> float:
+    begun = time.perf_counter()
+    while hub.ask("inspect").get("search_behind"):
+        time.sleep(0.2)
+    return time.perf_counter() - begun
 
 
-def timed(hub: Hub, frames: list[dict[str, object]]) -> list[float]:
-    times = []
-    for frame in frames:
-        begun = time.perf_counter()
-        hub.ask(**frame)
-        times.append(time.perf_counter() - begun)
-    return times
+def report(name: str, times_s: list[float], note: str = "") -> None:
+    values = " · ".join(f"{key.strip()} {value:.2f}" for key, value in percentiles(times_s, "").items())
+    print(f"{name:<28} {values} {note}", flush=True)
 
 
-def main(messages: int) -> None:
-    chance = random.Random(2)
-    with tempfile.TemporaryDirectory(prefix="crosschat-history-", dir="/tmp") as directory:
-        home = Path(directory) / "h"
-        begun = time.perf_counter()
-        write(home, messages)
-        size = sum(path.stat().st_size for path in (home / "log").iterdir())
-        print(f"{messages:,} messages, {size / 1e6:.0f} MB of log, written in {time.perf_counter() - begun:.0f} s")
-        hub = Hub(home)
-        print(f"start without an index: {hub.started_s:.2f} s, RSS {hub.rss_mib:.0f} MiB", flush=True)
-        places = [make_id("m", EPOCH, chance.randrange(300, messages)) for _ in range(300)]
-        times = timed(hub, [{"op": "read", "limit": 50, "before": place} for place in places])
-        print(f"a page of 50 anywhere: p99 {p99_ms(times):.1f} ms, RSS {hub.rss_mib:.0f} MiB", flush=True)
-        give_up_at = time.monotonic() + 900
-        behind: object = 1
-        while behind and time.monotonic() < give_up_at:
-            behind = hub.ask(op="search", limit=20, query="lazy").get("behind", 0)
-            time.sleep(1)
-        print(f"search index caught up {time.perf_counter() - begun:.0f} s after the first line; behind: {behind}")
-        words = [chance.choice(["lazy", "fox", "trio log", f"w{chance.randrange(5000)}"]) for _ in range(200)]
-        times = timed(hub, [{"op": "search", "limit": 20, "query": word} for word in words])
-        print(f"a search, 20 newest: p99 {p99_ms(times):.1f} ms, RSS {hub.rss_mib:.0f} MiB", flush=True)
-        hub.stop()
-        hub = Hub(home)
-        print(f"start with the index: {hub.started_s:.2f} s, RSS {hub.rss_mib:.0f} MiB")
-        hub.stop()
+def iso(ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ms / 1000))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.history", description=__doc__)
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=200, help="times every search and read is repeated")
+    parser.add_argument(
+        "--keep", type=Path, help="make the history in this directory and keep it, or use the one there"
+    )
+    asked = parser.parse_args()
+    start_ms = int(time.time() * 1000) - asked.messages * STEP_MS
+    directory = Path(tempfile.mkdtemp(prefix="cc-history-", dir="/tmp"))
+    home = asked.keep or directory / "h"
+    middle = start_ms + asked.messages // 2 * STEP_MS
+    times = {
+        "DAY": iso(middle),
+        "NEXT": iso(middle + 86_400_000),
+        "EARLY": iso(start_ms + asked.messages // 20 * STEP_MS),
+    }
+    try:
+        if not (home / "log").exists():
+            begun = time.perf_counter()
+            build(home, asked.messages, start_ms)
+            print(f"{asked.messages} messages made in {time.perf_counter() - begun:.0f} s")
+        with private_hub(home) as hub:
+            print(f"first start                  {hub.started_s:.2f} s")
+            print(f"index made in                {await_index(hub):.1f} s, {index_mib(home):.0f} MiB")
+        with private_hub(home) as hub:
+            print(f"start with index             {hub.started_s:.2f} s")
+            await_index(hub)
+            for name, query in QUERIES.items():
+                fields = {key: times.get(str(value), value) for key, value in query.items()}
+                found = [timed(hub, "search", fields) for _ in range(asked.rounds)]
+                report(name, [took for took, _ in found], f"({found[0][1]} items)")
+            chance = random.Random(SEED)
+            anchors = [make_id("m", "bench", chance.randrange(100, asked.messages)) for _ in range(asked.rounds)]
+            report("a page anywhere", [timed(hub, "read", {"before": anchor, "limit": 50})[0] for anchor in anchors])
+            print(f"hub's memory                 {resident_mib(hub.process.pid):.0f} MiB")
+    finally:
+        shutil.rmtree(directory)
+    return 0
+
+
+def index_mib(home: Path) -> float:
+    return sum(path.stat().st_size for path in (home / "index").glob("search.sqlite*")) / 2**20
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    sys.exit(main())
