@@ -123,13 +123,13 @@ class HookedFiles(RealFiles):
         time.sleep(60)  # nothing is done after it, in whatever thread this is
 
     def _lose(self, random: Random) -> None:
-        for path in self._unnamed:
+        for path in tuple(self._unnamed):
             if random.random() < 0.5 and path.exists():
                 path.unlink()
-        for target, old in self._replaced.items():
+        for target, old in tuple(self._replaced.items()):
             if random.random() < 0.5:
                 os.replace(old, target)
-        for one in self._open.values():
+        for one in tuple(self._open.values()):  # another thread may open one meanwhile
             if not one.path.exists() or one.size <= one.synced:
                 continue
             size = random.randint(one.synced, one.size)
@@ -240,7 +240,7 @@ class HookedFiles(RealFiles):
             old.unlink(missing_ok=True)
             os.link(target, old)
         super().replace(source, target)
-        for one in self._open.values():
+        for one in tuple(self._open.values()):  # another thread may open one meanwhile
             if one.path == source:
                 one.path = target
         if kind in ("projection", "snapshot"):
