@@ -18,7 +18,7 @@ from crosschat.errors import DataDirectoryError
 from crosschat.journal.check import check_log
 from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles
-from crosschat.journal.format import encode
+from crosschat.journal.format import encode, encode_gone
 from crosschat.journal.store import Gap, Log, Recovery, open_directory
 from crosschat.model import AnyRecord, Message
 from tests.journal.records import lines, message
@@ -134,6 +134,26 @@ def test_a_tail_without_any_record_is_cut(home: Path, tail: bytes) -> None:
     assert (log.last_seq, recovery.damages) == (2, ())
     assert [path.read_bytes() for path in (home / "damaged").iterdir()] == [tail]
     assert segment(home).read_bytes() == b"".join(lines(1, 2))
+
+
+def test_zeros_after_the_last_record_are_cut_and_no_damage(home: Path) -> None:
+    write(home, b"".join(lines(1, 3))[:-1] + bytes(700))  # its size was durable, its last bytes were not
+    log, recovery = recover(home)
+    assert (log.last_seq, recovery.damages) == (3, ())
+    assert recovery.cut is not None
+    assert [path.read_bytes() for path in (home / "damaged").iterdir()] == [bytes(700)]
+    assert segment(home).read_bytes() == b"".join(lines(1, 3))
+
+
+def test_records_that_were_taken_out_are_no_damage_and_such_a_line_elsewhere_is(home: Path) -> None:
+    write(home, *lines(1, 2), encode_gone(3, 5), *lines(6, 7))
+    assert recover(home)[1] == Recovery()
+    assert seqs(home) == [1, 2, 6, 7]
+    write(home, *lines(1, 2), encode_gone(4, 5), *lines(6, 7))
+    assert [(one.line_number, one.reason) for one in recover(home)[1].damages] == [
+        (3, "its seq cannot be right"), (4, "records 3 to 5 are missing before this line")
+    ]  # fmt: skip
+    assert seqs(home) == [1, 2, 6, 7]
 
 
 def test_damage_in_the_middle_is_kept_and_reported(home: Path) -> None:
