@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 import attrs
 
@@ -33,6 +33,7 @@ class Run(TypedDict):
     reconnect_p99_ms: int
     violations: list[str]
     not_run: list[str]
+    notes: NotRequired[list[str]]  # a person's, such as why what was reported was none
 
 
 @attrs.frozen
@@ -141,6 +142,7 @@ def page(runs: list[Run]) -> str:
             f"| {run['started']} | {run['commit']} | {run['seconds'] / 60:.0f} | {run['seed']} "
             f"| {len(run['violations'])} | {not_run} |"
         )
+    lines += [f"\n{run['started']}: {note}" for run in runs for note in run.get("notes", [])]
     return "\n".join(lines) + "\n"
 
 
