@@ -116,11 +116,7 @@ class RealFiles:
 
     def mkdir(self, path: Path) -> None:
         os.mkdir(path, DIRECTORY_MODE)
-        fd = self.open(path, "directory")
-        try:
-            os.fchmod(fd, DIRECTORY_MODE)
-        finally:
-            os.close(fd)
+        os.chmod(path, DIRECTORY_MODE)  # by its path: under a umask of 0777 not even its owner could open it
 
     def rmdir(self, path: Path) -> None:
         os.rmdir(path)

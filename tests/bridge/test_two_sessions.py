@@ -16,6 +16,8 @@ import trio
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from tests.live.rig import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,6 +39,14 @@ def home() -> Iterator[Path]:
 
 def hub_pid(home: Path) -> int:
     return int(json.loads((home / "dashboard.lock").read_text())["hub_pid"])
+
+
+async def kill_hub(home: Path, before: int | None = None) -> int:
+    """Kill the hub that came after the one with the pid `before`; it writes its own after it has begun to serve."""
+    await eventually(lambda: hub_pid(home) != before, 30)
+    pid = hub_pid(home)
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def serve(home: Path, name: str) -> StdioServerParameters:
@@ -77,13 +87,13 @@ async def test_a_task_goes_round_and_a_killed_hub_costs_neither_session_anything
             await call(alice, "flag_as_task", messageId=task)
             assert (await until(bob, "task_flagged"))["messageId"] == task
             await call(bob, "claim_task", messageId=task)
-            os.kill(hub_pid(home), signal.SIGKILL)
+            killed = await kill_hub(home)
             await call(bob, "send_message", content="half way", threadId=task)
             await until(alice, "half way")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(until, alice, "after the second kill")
                 await trio.sleep(0.1)
-                os.kill(hub_pid(home), signal.SIGKILL)
+                await kill_hub(home, before=killed)
                 await call(bob, "send_message", content="after the second kill")
             await call(bob, "resolve_task", messageId=task, status="completed", result="12 passed")
             done = await until(alice, "task_completed")
