@@ -153,6 +153,26 @@ def test_clear_keeps_name_claims_and_what_is_unread_and_the_model_is_told(instal
     assert len(brief) <= BRIEF_CHARS  # 300 tokens, of no more than 3.3 characters
 
 
+def test_compaction_keeps_who_it_is_and_the_model_is_told(installed: Place, api: ScriptedApi) -> None:
+    terminal = installed.terminal()
+    terminal.type(api.play("before", WHO, "I am here.", "What was said before the compaction."))
+    terminal.wait_for(lambda screen: "I am here." in screen, "the end of the first turn")
+    earlier = own(api.of("before")[-1])
+    installed.crosschat("pause", earlier["name"])  # so that the brief tells it, and no ring
+    installed.crosschat("send", f"@{earlier['name']} while you were busy")
+    terminal.type("/compact")
+    terminal.wait_for(lambda screen: "ompacted" in screen, "the end of the compaction")
+    terminal.type(api.play("after", WHO, UNREAD, "I know who I am."))
+    terminal.wait_for(lambda screen: "I know who I am." in screen, "the end of the turn after it")
+    after = api.of("after")[-1]
+    assert own(after) == earlier
+    assert texts(after) == [f"@{earlier['name']} while you were busy"]
+    brief = briefs(after)[-1]
+    assert len(brief) <= BRIEF_CHARS
+    assert f"you are {earlier['name']}" in brief
+    assert "1 unread from cli" in brief
+
+
 def test_a_name_that_is_taken_gets_a_visible_suffix_and_a_warning(installed: Place, api: ScriptedApi) -> None:
     installed.environment["CROSSCHAT_NAME"] = "boss"
 
