@@ -34,7 +34,7 @@ LAUNCH_S: Final = 15.0
 STEP_S: Final = 5.0
 SETTLE_S: Final = 1.5
 LOOK_S: Final = 0.1
-DEAD_LOOKS: Final = 3
+HOW_S: Final = 3.0  # tmux knows that a command is dead a little before it knows how
 SAID_CHARS: Final = 500  # of what a launch that failed printed last
 SESSION: Final = "crosschat"  # of tmux
 PROGRAM: Final = "claude"
@@ -207,18 +207,17 @@ class _Tmux:
 
     async def _ended(self, pane: str) -> str | None:
         """How the command of the pane ended, if it did before it settled."""
-        settled_at = trio.current_time() + SETTLE_S
-        looks_left = DEAD_LOOKS  # tmux knows that it is dead a little before it knows how
-        while looks_left and trio.current_time() < settled_at:
-            said = await self._run(
-                "display-message", "-p", "-t", pane, "#{pane_dead}:#{pane_dead_status}", may_fail=True
-            )
-            dead, _, status = (said or "1:").strip().partition(":")
-            if dead == "1" and status:
-                return f"with status {status}"
-            looks_left -= dead == "1"
+        give_up_at, dead = trio.current_time() + SETTLE_S, False
+        how = "#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}"
+        while trio.current_time() < give_up_at:
+            said = await self._run("display-message", "-p", "-t", pane, how, may_fail=True)
+            is_dead, status, number = (said or "1::").strip().split(":")
+            if status or number:
+                return f"with status {status}" if status else f"by signal {number}"
+            if is_dead == "1" and not dead:
+                give_up_at, dead = trio.current_time() + HOW_S, True
             await trio.sleep(LOOK_S)
-        return None if looks_left == DEAD_LOOKS else "by a signal"
+        return "by a signal" if dead else None
 
     async def _run(self, *arguments: str, may_fail: bool = False) -> str | None:
         """What tmux answers; None if it failed and may. Raises Refused."""

@@ -286,7 +286,7 @@ class Hub:
         finally:
             self._remove_note()
             if lock.still_ours(options.lock_fd, home.hub_lock):
-                watch.clear()  # nothing is outstanding where no hub is
+                watch.remove()
             for door in doors:
                 door.close()
             audit.close()

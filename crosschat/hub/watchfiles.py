@@ -38,6 +38,14 @@ class WatchFiles:
         except OSError as error:
             self._log.warning("watch files not cleared", error=repr(error))
 
+    def remove(self) -> None:
+        """Clear it and take it away: nothing is outstanding where no hub is. Never raises OSError."""
+        self.clear()
+        try:
+            self._files.rmdir(self._directory)
+        except OSError as error:
+            self._log.warning("watch files not removed", error=repr(error))
+
     def need(self, pid: int) -> None:
         """One thing more is outstanding."""
         self._needs[pid] += 1

@@ -172,7 +172,7 @@ async def test_without_a_name_the_window_is_called_after_the_directory(place: Pl
     [
         ("print('not logged in: run claude login'); sys.exit(3)", "with status 3: not logged in: run claude login"),
         ("sys.exit(0)", "claude ended at once, with status 0"),
-        ("os.kill(os.getpid(), 9)", "claude ended at once, by a signal"),
+        ("os.kill(os.getpid(), 9)", "claude ended at once, by signal 9"),
     ],
 )
 async def test_a_session_that_ends_at_once_says_why_and_leaves_no_window(place: Place, then: str, words: str) -> None:
