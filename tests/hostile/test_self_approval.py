@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -23,13 +24,14 @@ from crosschat import pagewire, wire
 from crosschat.errors import Code
 from crosschat.journal.audit import read_audit
 from crosschat.journal.files import RealFiles
+from tests.claude.client import needed
 from tests.hub.desk import payload, request
 from tests.live.prompting import Hook, Session
 from tests.live.rig import ROOT, HubProcess, join
 from tests.live.screen import _TERMINAL, Browser, Screen, paired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -186,15 +188,43 @@ async def test_a_session_that_ends_the_hub_and_answers_itself_is_not_believed(pl
 # --- what is not stopped, and made visible
 
 
+ASKS = """
+import socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.connect(sys.argv[1])
+door.sendall(sys.argv[2].encode() + b"\\n")
+with open(sys.argv[3], "wb") as said:
+    said.write(door.makefile("rb").readline())
+"""
+
+
+def by_itself(place: Path, *asked: str) -> list[str]:
+    """A program that forks, and makes a terminal for its child."""
+    shell = 'exec 3>"$4"; exec "$0" -I -S -c "$1" "$2" "$3" 3'
+    return ["sh", "-c", shell, sys.executable, _TERMINAL, *asked]
+
+
+def by_script(place: Path, *asked: str) -> list[str]:
+    inner = shlex.join([sys.executable, "-I", "-S", "-c", ASKS, *asked])
+    return ["setsid", "--fork", "script", "-q", "-c", inner, "/dev/null"]
+
+
+def by_tmux(place: Path, *asked: str) -> list[str]:
+    inner = shlex.join([sys.executable, "-I", "-S", "-c", ASKS, *asked])
+    return ["tmux", "-S", str(place / "tmux"), "-f", "/dev/null", "new-session", "-d", inner]
+
+
+@pytest.mark.parametrize("detach", [by_itself, by_script, by_tmux])
 async def test_a_detached_process_with_a_terminal_gets_a_code_and_the_person_is_asked(
-    scene: Scene, tmp_path: Path
+    scene: Scene, place: Path, detach: Callable[..., list[str]]
 ) -> None:
-    """As `script`, `setsid` or tmux would give it: it is not below the session any more, and has a terminal."""
+    """It is not below the session any more, and has a terminal."""
+    if detach is by_tmux:
+        needed("tmux")
     line = wire.encode_control(wire.NewCode(id="c")).decode()
-    said = tmp_path / "said"
-    shell = f'exec 3>"{said}"; exec "$0" -I -S -c "$1" "$2" "$3" 3'
-    command = [sys.executable, _TERMINAL, str(scene.hub.home.control_socket), line]
-    await scene.session.start(["sh", "-c", shell, *command], b"").end(COMMAND_S)
+    said = place / "said"
+    command = detach(place, str(scene.hub.home.control_socket), line, str(said))
+    await scene.session.start(["sh", "-c", '"$@"; exit 0', "sh", *command], b"").end(COMMAND_S)
     with trio.fail_after(COMMAND_S):
         while not said.exists() or not said.read_bytes().endswith(b"\n"):  # noqa: ASYNC110
             await trio.sleep(0.01)
@@ -212,6 +242,22 @@ async def test_a_detached_process_with_a_terminal_gets_a_code_and_the_person_is_
     challenge = pagewire.encode_call(pagewire.Challenge(key=thief.key))
     assert (await thief.request("POST", "/api/challenge", challenge)).status >= 400
     await scene.still_waits()
+
+
+async def test_what_a_copied_key_decides_is_told_in_every_open_page(scene: Scene) -> None:
+    """A browser profile that was copied signs as the browser does. The person sees that somebody decided."""
+    async with scene.browser.stream() as copy:
+        text = payload(scene.view)
+        decide = pagewire.Decide(
+            id=copy.next_id(), request=scene.view.id, payload=text, signature=scene.browser.sign(text)
+        )
+        await copy.ask(decide, wire.Done)
+    over = await scene.screen.next(pagewire.PermissionOver)
+    assert (over.request, over.how, over.behavior) == (scene.view.id, "decided", "allow")
+    told = await scene.screen.next(pagewire.Event, lambda one: one.event.kind == "decided")
+    assert told.event.agent == scene.view.agent
+    lines = read_audit(scene.hub.home.root, RealFiles()).lines
+    assert [line.get("key") for line in lines if line.get("event") == "decided"] == [scene.browser.key]
 
 
 async def test_a_line_of_the_audit_that_somebody_changed_is_said_at_the_next_start(place: Path) -> None:
