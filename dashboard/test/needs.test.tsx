@@ -68,6 +68,28 @@ describe("what needs the person", () => {
     expect(place.textContent).toContain("1 agent is connected");
   });
 
+  it("says which sessions hardly ask, and offers what they may be made to ask for", async () => {
+    await show();
+    hub.current.tell({
+      type: "people",
+      agents: [peer("api", { mode: "auto" }), peer("web", { mode: "bypassPermissions" }), peer("docs")],
+    });
+    const presets = [
+      { name: "push", rules: ["Bash(git push:*)"] },
+      { name: "delete", rules: ["Bash(rm:*)", "Bash(git clean:*)"] },
+    ];
+    hub.current.tell({ type: "desk", rules: ["Bash(git push:*)"], presets });
+    await drawn();
+    expect(place.textContent).toContain("api is in auto mode, web is in bypass mode");
+    expect(place.textContent).not.toContain("docs is in");
+    const names = [...place.querySelectorAll(".presets button")].map((button) => button.textContent);
+    expect(names).toEqual(["delete"]);
+    place.querySelector<HTMLButtonElement>(".presets button")?.click();
+    await settle();
+    await drawn();
+    expect(hub.asked("ask")[0]).toMatchObject({ rule: "Bash(rm:*)", change: "add" });
+  });
+
   it("stands in its group with the message it is about", async () => {
     await show(need("question", 1), need("stuck", 2), need("reopened", 3), need("unread", 4));
     expect(group("Questions to you")?.textContent).toContain("message 1");
