@@ -217,7 +217,7 @@ class _Tmux:
             if is_dead == "1" and not dead:
                 give_up_at, dead = trio.current_time() + HOW_S, True
             await trio.sleep(LOOK_S)
-        return "by a signal" if dead else None
+        return "and tmux does not say how" if dead else None
 
     async def _run(self, *arguments: str, may_fail: bool = False) -> str | None:
         """What tmux answers; None if it failed and may. Raises Refused."""
