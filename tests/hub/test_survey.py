@@ -26,7 +26,7 @@ PROCESSES = {process.pid: process for process in (JOINED, STRANGER, EDITOR)}
 
 
 def line(pid: object, **fields: object) -> dict[str, object]:
-    return {"pid": pid, "cwd": f"/work/{pid}", "name": f"session-{pid}", "sessionId": f"s{pid}", **fields}
+    return {"pid": pid, "cwd": f"/srv/{pid}", "name": f"session-{pid}", "sessionId": f"s{pid}", **fields}
 
 
 class Client:
@@ -73,7 +73,7 @@ async def test_a_session_without_an_agent_is_listed_with_the_remedy(rig: Rig) ->
     known = await rig.survey.look()
     assert known.unjoined is not None
     (stranger,) = known.unjoined
-    assert (stranger.name, stranger.cwd, stranger.session, stranger.status) == ("session-11", "/work/11", "s11", "idle")
+    assert (stranger.name, stranger.cwd, stranger.session, stranger.status) == ("session-11", "/srv/11", "s11", "idle")
     assert "/reload-plugins" in stranger.remedy
     assert rig.news == 1
 
