@@ -34,7 +34,7 @@ LAUNCH_S: Final = 15.0
 STEP_S: Final = 5.0
 SETTLE_S: Final = 1.5
 LOOK_S: Final = 0.1
-HOW_S: Final = 3.0  # tmux knows that a command is dead a little before it knows how
+HOW_S: Final = 3.0  # tmux knows that a command is dead before it knows how
 SAID_CHARS: Final = 500  # of what a launch that failed printed last
 SESSION: Final = "crosschat"  # of tmux
 PROGRAM: Final = "claude"
@@ -214,8 +214,12 @@ class _Tmux:
             is_dead, status, number = (said or "1::").strip().split(":")
             if status or number:
                 return f"with status {status}" if status else f"by signal {number}"
-            if is_dead == "1" and not dead:
-                give_up_at, dead = trio.current_time() + HOW_S, True
+            if is_dead == "1":
+                if not dead:
+                    give_up_at, dead = trio.current_time() + HOW_S, True
+                # What it uses to note a login drops the signal by which it would hear of an end at that moment. The end
+                # of any other child makes it look after all of them.
+                await self._run("run-shell", ":", may_fail=True)
             await trio.sleep(LOOK_S)
         return "and tmux does not say how" if dead else None
 
