@@ -16,11 +16,10 @@ the audit and the answer.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import attrs
 import trio
@@ -29,19 +28,18 @@ from crosschat import processes
 from crosschat.codec import BadFrame
 from crosschat.core import permissions as rules_of
 from crosschat.core.asklist import PRESETS
-from crosschat.core.outcomes import read_ran, strangers
-from crosschat.core.permissions import Asked, Decision
+from crosschat.core.outcomes import read_ran
+from crosschat.core.permissions import Decision
 from crosschat.errors import Code, Refused
+from crosschat.hub.approvals import Approvals, Request, of_turn, witness
 from crosschat.hub.sessions import agent_of
 from crosschat.model import iso
 from crosschat.pagewire import Decided, PermissionOver, PermissionView
-from crosschat.processes import Process
 from crosschat.wire import NoOpinion, NoOpinionReason, PermissionAsked, PresetView, encode, encode_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from crosschat.core.outcomes import Ran, Use
     from crosschat.hub.asklist import AskList
     from crosschat.hub.audit import Audit
     from crosschat.hub.log import Logger
@@ -55,9 +53,7 @@ NO_PAGE_S: Final = 10.0  # a page that is loaded anew is back within this
 PENDING_OF_ONE: Final = 32  # requests of one session; more are left to its own dialog
 PENDING: Final = 256
 PENDING_BYTES: Final = 32 * 1024 * 1024
-OUTSTANDING: Final = 64  # approvals of one session that are followed until their tools ran
 ENDED: Final = 256  # requests that are remembered to tell a late page what became of them
-ALARMS: Final = 20
 
 
 class Watcher(Protocol):
@@ -93,10 +89,7 @@ State = Literal["pending", "deciding", "over"]
 class _Waiting:
     """A request and the task that serves its hook."""
 
-    view: PermissionView
-    asked: Asked
-    claude: Process
-    began: int  # when the hook's process did; hooks of one session may overtake each other
+    request: Request
     since: float
     size: int
     state: State = "pending"
@@ -107,6 +100,10 @@ class _Waiting:
     ended: trio.Event = attrs.Factory(trio.Event)
     settled: trio.Event = attrs.Factory(trio.Event)  # the answer has left, or could not
     delivered: bool = False
+
+    @property
+    def view(self) -> PermissionView:
+        return self.request.view
 
     @property
     def head(self) -> str:
@@ -123,16 +120,6 @@ class _Waiting:
             self.ended.set()
 
 
-@attrs.frozen
-class _Approval:
-    """An allow that has left, whose tool was not seen yet."""
-
-    view: PermissionView
-    asked: Asked
-    claude: Process
-    began: int
-
-
 class PermissionDesk:
     """See the module. All methods run in the trio thread; those that are not async do not wait."""
 
@@ -144,11 +131,10 @@ class PermissionDesk:
         self._log = log
         self._waiting: dict[str, _Waiting] = {}
         self._ended: OrderedDict[str, Decided] = OrderedDict()
-        self._approvals: list[_Approval] = []
+        self._approvals = Approvals(watch, log, self._tell_alarm)
         self._watchers: list[Watcher] = []
         self._pages = 0
         self._page_change = trio.Event()
-        self.alarms: list[str] = []
         asking.changed.append(self._tell_rules)
 
     # --- for the pages
@@ -192,11 +178,15 @@ class PermissionDesk:
 
     def problems(self) -> tuple[str, ...]:
         """What the person should know, for people."""
-        return (*((self._audit.problem,) if self._audit.problem is not None else ()), *self.alarms)
+        return (*((self._audit.problem,) if self._audit.problem is not None else ()), *self._approvals.alarms)
 
     def _tell_rules(self) -> None:
         for watcher in tuple(self._watchers):
             watcher.ruled(self.asking.rules)
+
+    def _tell_alarm(self, text: str, request: Request) -> None:
+        for watcher in tuple(self._watchers):
+            watcher.alarm(text, agent=request.view.agent, name=request.view.name)
 
     async def decide(self, *, key: str, label: str, request: str, payload: str, signature: str) -> None:
         """Carry out what was signed; returns when the answer has left for the session.
@@ -207,7 +197,7 @@ class PermissionDesk:
         waiting = self._waiting.get(request)
         if waiting is None or waiting.state != "pending":
             raise self._too_late(request)
-        decision = rules_of.read_decision(waiting.asked, payload, waiting.head)
+        decision = rules_of.read_decision(waiting.request.asked, payload, waiting.head)
         waiting.state = "deciding"
         with trio.CancelScope(shield=True):
             try:
@@ -249,10 +239,10 @@ class PermissionDesk:
             await hook.say(encode(NoOpinion(id=frame_id, reason=found)))
             return
         self._waiting[found.view.id] = found
-        self._watch.need(found.claude.pid)
+        self._watch.need(found.request.claude.pid)
         try:
             await hook.say(encode(PermissionAsked(id=frame_id, hub_nonce=found.view.hub_nonce)))
-            self._log.info("asked", request=found.view.id, agent=found.view.agent, tool=found.asked.tool)
+            self._log.info("asked", request=found.view.id, agent=found.view.agent, tool=found.request.asked.tool)
             for watcher in tuple(self._watchers):
                 watcher.asked(found.view)
             await self._wait(found, hook, frame_id)
@@ -295,7 +285,7 @@ class PermissionDesk:
             mode=asked.mode,
             printing=printing,
         )
-        return _Waiting(view, asked, claude, hook.start, trio.current_time(), len(raw))
+        return _Waiting(Request(view, asked, claude, hook.start), trio.current_time(), len(raw))
 
     async def _wait(self, waiting: _Waiting, hook: Hook, frame_id: str) -> None:
         """Until it is over; the only task that sends."""
@@ -317,9 +307,9 @@ class PermissionDesk:
 
     async def _session_gone(self, waiting: _Waiting) -> None:
         try:
-            await processes.wait_gone(waiting.claude)
+            await processes.wait_gone(waiting.request.claude)
         except OSError as error:  # no descriptor is free: the hook's own end is seen all the same
-            self._log.warning("process not watched", pid=waiting.claude.pid, error=repr(error))
+            self._log.warning("process not watched", pid=waiting.request.claude.pid, error=repr(error))
             await trio.sleep_forever()
 
     async def _no_page(self) -> None:
@@ -339,15 +329,14 @@ class PermissionDesk:
         if decision is None:
             await hook.say(encode(NoOpinion(id=frame_id, reason=waiting.reason)))
             return
-        approval = _Approval(waiting.view, waiting.asked, waiting.claude, waiting.began)
-        if decision.behavior == "allow":  # before the answer leaves: its tool may run at once
-            await self._follow(approval)
+        if decision.behavior == "allow":
+            await self._note(self._approvals.follow(waiting.request))
         try:
             await hook.say(encode_verdict(frame_id, waiting.view.digest, decision.output))
             waiting.delivered = True
         finally:
             if not waiting.delivered and decision.behavior == "allow":
-                self._unfollow(approval)
+                self._approvals.unfollow(waiting.request)
 
     async def _close(self, waiting: _Waiting) -> None:
         """It is over: tell the pages, write it down, and let go."""
@@ -357,105 +346,48 @@ class PermissionDesk:
         if len(self._ended) > ENDED:
             self._ended.popitem(last=False)
         waiting.settled.set()
-        self._watch.release(waiting.claude.pid)
+        self._watch.release(waiting.request.claude.pid)
         behavior = waiting.decision.behavior if waiting.decision is not None else None
         over = PermissionOver(request=waiting.view.id, how=how, behavior=behavior, by=waiting.by)
         for watcher in tuple(self._watchers):
             watcher.over(over)
         if waiting.decision is not None and not waiting.delivered:
-            await self._note("undelivered", waiting.view, waiting.asked)
+            await self._note([waiting.request.line("undelivered")])
         elif waiting.decision is None:
-            await self._note(how, waiting.view, waiting.asked, waited_ms=waiting.waited_ms, where=_where(how))
+            await self._note([waiting.request.line(how, waited_ms=waiting.waited_ms, where=_where(how))])
 
-    async def _note(self, event: str, view: PermissionView, asked: Asked, **more: object) -> None:
-        """A line of the audit that nothing depends on."""
+    async def _note(self, lines: Iterable[JsonObject]) -> None:
+        """Lines of the audit that nothing depends on."""
         with trio.CancelScope(shield=True):
-            try:
-                await self._audit.write({**_about(event, view, asked), **more})
-            except OSError as error:
-                self._log.error("audit not written", request=view.id, about=event, error=repr(error))
+            for line in lines:
+                try:
+                    await self._audit.write(line)
+                except OSError as error:
+                    request, about = line["request"], line["event"]
+                    self._log.error("audit not written", request=request, about=about, error=repr(error))
 
     # --- what ran
 
     async def ran(self, pid: int, raw: bytes) -> None:
         """A hook of the session above `pid` shows what ran. Raises BadFrame; what is of no session here is ignored."""
-        claude, hook = processes.find_agent_process(pid), processes.find(pid)
-        if claude is not None and hook is not None:
-            await self._shown(claude, hook.start, read_ran(raw))
-
-    async def _shown(self, claude: Process, shown_at: int, ran: Ran) -> None:
-        def concerns(one: _Waiting | _Approval) -> bool:
-            return one.claude.pin == claude.pin and one.began < shown_at and one.asked.subagent == ran.subagent
-
-        mine = list(filter(concerns, self._waiting.values()))
-        approved = list(filter(concerns, self._approvals))
-        known = [one.asked for one in mine] + [one.asked for one in approved]
-        unknown = strangers(ran.uses, [(asked.tool, asked.given) for asked in known])
-        for use in ran.uses:
-            if (seen := _first(approved, use)) is not None:
-                approved.remove(seen)
-                self._unfollow(seen)
-                await self._note("ran", seen.view, seen.asked)
-            elif (answered := _first(mine, use)) is not None:
-                mine.remove(answered)
-                answered.end("answered_elsewhere", "answered_elsewhere")
-        if ran.whole:  # nothing of this step can still wait or run
-            for one in mine:
-                one.end("answered_elsewhere", "answered_elsewhere")
-            for approval in approved:
-                if approval.asked.prompt == ran.prompt:
-                    await self._unseen(approval, [use for use in unknown if use.tool == approval.asked.tool])
+        by = witness(pid)
+        if by is None:
+            return
+        answered, lines = self._approvals.seen(by, read_ran(raw), [one.request for one in self._waiting.values()])
+        for request in answered:
+            self._waiting[request.view.id].end("answered_elsewhere", "answered_elsewhere")
+        await self._note(lines)
 
     async def turn_ended(self, pid: int, *, session_too: bool) -> None:
         """The session above `pid` has ended its turn, so what its terminal asked for is answered; `session_too`: it
         ends, and its subagents with it."""
-        claude, hook = processes.find_agent_process(pid), processes.find(pid)
-        if claude is None or hook is None:
+        by = witness(pid)
+        if by is None:
             return
-
-        def concerns(one: _Waiting | _Approval) -> bool:
-            return (
-                one.claude.pin == claude.pin and one.began < hook.start and (session_too or one.asked.subagent is None)
-            )
-
-        for waiting in filter(concerns, tuple(self._waiting.values())):
-            waiting.end("answered_elsewhere", "answered_elsewhere")
-        for approval in filter(concerns, tuple(self._approvals)):
-            await self._unseen(approval, ())
-
-    async def _follow(self, approval: _Approval) -> None:
-        of_one = [one for one in self._approvals if one.claude.pin == approval.claude.pin]
-        self._approvals.append(approval)
-        self._watch.need(approval.claude.pid)
-        if len(of_one) >= OUTSTANDING:
-            await self._unseen(of_one[0], ())
-
-    def _unfollow(self, approval: _Approval) -> bool:
-        """False if it was not followed any more."""
-        if approval not in self._approvals:
-            return False
-        self._approvals.remove(approval)
-        self._watch.release(approval.claude.pid)
-        return True
-
-    async def _unseen(self, approval: _Approval, instead: Sequence[Use]) -> None:
-        """What was allowed did not run; `instead` did, which nobody was asked about here."""
-        if not self._unfollow(approval):
-            return
-        if not instead:
-            await self._note("not_run", approval.view, approval.asked)
-            return
-        view = approval.view
-        text = (
-            f"{view.name} was allowed to use {approval.asked.tool}, and used it with another input than the one that "
-            "was shown. Something else on this machine may change what its tools are given: look at its hooks."
-        )
-        self.alarms.append(text)
-        del self.alarms[:-ALARMS]
-        self._log.error("alarm", request=view.id, agent=view.agent, tool=approval.asked.tool)
-        for watcher in tuple(self._watchers):
-            watcher.alarm(text, agent=view.agent, name=view.name)
-        await self._note("alarm", view, approval.asked, ran_sha256=[_sha256(use.given) for use in instead[:8]])
+        for waiting in self._waiting.values():
+            if of_turn(by, waiting.request, session_too=session_too):
+                waiting.end("answered_elsewhere", "answered_elsewhere")
+        await self._note(self._approvals.turn_ended(by, session_too=session_too))
 
 
 async def _end_when(
@@ -465,45 +397,21 @@ async def _end_when(
     waiting.end(how, reason)
 
 
-Asking = TypeVar("Asking", _Waiting, _Approval)
-
-
-def _first(among: list[Asking], use: Use) -> Asking | None:
-    return next((one for one in among if use.is_of(one.asked.tool, one.asked.given)), None)
-
-
-def _about(event: str, view: PermissionView, asked: Asked) -> JsonObject:
-    return {
-        "event": event,
-        "request": view.id,
-        "agent": view.agent,
-        "name": view.name,
-        "tool": asked.tool,
-        "digest": view.digest,
-        "hub_nonce": view.hub_nonce,
-        "asked_at": view.received_at,
-    }
-
-
 def _decided(waiting: _Waiting, decision: Decision, *, key: str, label: str, signature: str) -> JsonObject:
-    return {
-        **_about("decided", waiting.view, waiting.asked),
-        "behavior": decision.behavior,
-        "waited_ms": waiting.waited_ms,
-        "where": "page",
-        "key": key,
-        "label": label,
-        "payload_sha256": hashlib.sha256(decision.payload.encode()).hexdigest(),
-        "signature": signature,
-    }
+    return waiting.request.line(
+        "decided",
+        behavior=decision.behavior,
+        waited_ms=waiting.waited_ms,
+        where="page",
+        key=key,
+        label=label,
+        payload_sha256=hashlib.sha256(decision.payload.encode()).hexdigest(),
+        signature=signature,
+    )
 
 
 def _where(how: Decided) -> str:
     return "terminal" if how == "answered_elsewhere" else "nowhere"
-
-
-def _sha256(given: JsonObject) -> str:
-    return hashlib.sha256(json.dumps(given, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _unwritten(error: OSError) -> Refused:

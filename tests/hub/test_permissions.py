@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from crosschat.errors import Code, Refused
-from crosschat.hub import permissions
+from crosschat.hub import approvals, permissions
 from crosschat.processes import Process
 from tests.hub.desk import CLAUDE, SUGGESTION, MemoryHook, World, digest_of, output, payload, request
 
@@ -431,7 +431,7 @@ async def test_a_question_that_was_answered_from_here_ran_with_the_answers(world
 
 
 async def test_approvals_that_are_never_seen_to_run_are_bounded(world: World) -> None:
-    for _ in range(permissions.OUTSTANDING + 3):
+    for _ in range(approvals.OUTSTANDING + 3):
         await allowed(world)
     assert world.audit.events.count("not_run") == 3
 

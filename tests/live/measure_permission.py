@@ -63,8 +63,9 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                     await timed("/bin/true", nothing)
                     await timed("ask.sh, no rules", ask_hook)
                 await desk.permissions.add_rule("Bash(git push:*)")
-                for approval in tuple(desk.permissions._approvals):
-                    desk.permissions._unfollow(approval)
+                approvals = desk.permissions._approvals
+                for approved in tuple(approvals._outstanding):
+                    approvals.unfollow(approved)
                 for _ in range(rounds):
                     await timed("ask.sh, a rule that does not fit", ask_hook)
                     await timed("ran.sh, nothing outstanding", ran_hook)

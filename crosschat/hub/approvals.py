@@ -1,0 +1,162 @@
+"""What becomes of what was allowed: approvals on their way, until the session's hooks show what ran.
+
+Owns the approvals that are outstanding and the alarms. The comparison is `core.outcomes`'; here is what follows from
+it. Nothing waits here: whatever happens is answered with the lines that the audit is to have of it.
+
+Invariant: the watch file of a session is needed once for each of its approvals, from before the answer leaves until
+its tool was seen, cannot run any more, or is one of too many. A crash forgets them all; what such a tool was given is
+then compared with nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crosschat import processes
+from crosschat.core.outcomes import strangers
+from crosschat.core.permissions import Asked
+from crosschat.pagewire import PermissionView
+from crosschat.processes import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crosschat.core.outcomes import Ran, Use
+    from crosschat.hub.log import Logger
+    from crosschat.hub.watchfiles import WatchFiles
+    from crosschat.model import JsonObject
+
+OUTSTANDING: Final = 64  # approvals of one session that are followed until their tools ran
+ALARMS: Final = 20
+SHOWN_INSTEAD: Final = 8  # uses that the line of an alarm has the hashes of
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """A request as it was put before the person."""
+
+    view: PermissionView
+    asked: Asked
+    claude: Process
+    began: int  # when the hook's process did; hooks of one session may overtake each other
+
+    def line(self, event: str, **more: object) -> JsonObject:
+        """A line of the audit about it."""
+        return {
+            "event": event,
+            "request": self.view.id,
+            "agent": self.view.agent,
+            "name": self.view.name,
+            "tool": self.asked.tool,
+            "digest": self.view.digest,
+            "hub_nonce": self.view.hub_nonce,
+            "asked_at": self.view.received_at,
+            **more,
+        }
+
+
+@attrs.frozen
+class Witness:
+    """A hook that shows what its session does."""
+
+    claude: Process
+    began: int
+
+    def saw(self, request: Request) -> bool:
+        """Whether the request is of its session, and older than the hook."""
+        return request.claude.pin == self.claude.pin and request.began < self.began
+
+
+def witness(pid: int) -> Witness | None:
+    """The hook `pid`, if it is one of a session."""
+    claude, hook = processes.find_agent_process(pid), processes.find(pid)
+    return Witness(claude, hook.start) if claude is not None and hook is not None else None
+
+
+class Approvals:
+    """See the module. `tell` is called with each alarm and the request it is about, without waiting."""
+
+    def __init__(self, watch: WatchFiles, log: Logger, tell: Callable[[str, Request], None]) -> None:
+        self.alarms: list[str] = []
+        self._watch = watch
+        self._log = log
+        self._tell = tell
+        self._outstanding: list[Request] = []
+
+    def follow(self, approved: Request) -> list[JsonObject]:
+        """Call it before the answer leaves: the tool may run at once."""
+        of_one = [one for one in self._outstanding if one.claude.pin == approved.claude.pin]
+        self._outstanding.append(approved)
+        self._watch.need(approved.claude.pid)
+        return [self._not_run(of_one[0])] if len(of_one) >= OUTSTANDING else []
+
+    def unfollow(self, approved: Request) -> None:
+        """Its answer did not arrive, or what it allowed was seen. Nothing for one that is not followed any more."""
+        if approved in self._outstanding:
+            self._outstanding.remove(approved)
+            self._watch.release(approved.claude.pid)
+
+    def seen(self, by: Witness, ran: Ran, waiting: Sequence[Request]) -> tuple[list[Request], list[JsonObject]]:
+        """Take in what ran: which of those that wait were answered in the session's terminal, and the audit's lines."""
+
+        def concerns(one: Request) -> bool:
+            return by.saw(one) and one.asked.subagent == ran.subagent
+
+        asking = list(filter(concerns, waiting))
+        approved = list(filter(concerns, self._outstanding))
+        unknown = strangers(ran.uses, [(one.asked.tool, one.asked.given) for one in asking + approved])
+        answered: list[Request] = []
+        lines: list[JsonObject] = []
+        for use in ran.uses:
+            if (allowed := _first(approved, use)) is not None:
+                approved.remove(allowed)
+                self.unfollow(allowed)
+                lines.append(allowed.line("ran"))
+            elif (found := _first(asking, use)) is not None:
+                asking.remove(found)
+                answered.append(found)
+        if ran.whole:  # nothing of this step can still wait or run
+            answered += asking
+            for one in approved:
+                if one.asked.prompt == ran.prompt:
+                    instead = [use for use in unknown if use.tool == one.asked.tool]
+                    lines.append(self._ran_otherwise(one, instead) if instead else self._not_run(one))
+        return answered, lines
+
+    def turn_ended(self, by: Witness, *, session_too: bool) -> list[JsonObject]:
+        """The session has ended its turn, with `session_too` itself: nothing of that can run any more."""
+        return [self._not_run(one) for one in tuple(self._outstanding) if of_turn(by, one, session_too=session_too)]
+
+    def _not_run(self, approved: Request) -> JsonObject:
+        self.unfollow(approved)
+        return approved.line("not_run")
+
+    def _ran_otherwise(self, approved: Request, instead: Sequence[Use]) -> JsonObject:
+        """What was allowed did not run; `instead` did, which nobody was asked about here."""
+        self.unfollow(approved)
+        text = (
+            f"{approved.view.name} was allowed to use {approved.asked.tool}, and used it with another input than the "
+            "one that was shown. Something else on this machine may change what its tools are given: look at its hooks."
+        )
+        self.alarms.append(text)
+        del self.alarms[:-ALARMS]
+        self._log.error("alarm", request=approved.view.id, agent=approved.view.agent, tool=approved.asked.tool)
+        self._tell(text, approved)
+        return approved.line("alarm", ran_sha256=[_sha256(use.given) for use in instead[:SHOWN_INSTEAD]])
+
+
+def of_turn(by: Witness, request: Request, *, session_too: bool) -> bool:
+    """Whether it belongs to what has ended: the session's turn, with `session_too` all of it."""
+    return by.saw(request) and (session_too or request.asked.subagent is None)
+
+
+def _first(among: Sequence[Request], use: Use) -> Request | None:
+    return next((one for one in among if use.is_of(one.asked.tool, one.asked.given)), None)
+
+
+def _sha256(given: JsonObject) -> str:
+    return hashlib.sha256(json.dumps(given, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
