@@ -82,7 +82,7 @@ BACK_IN_MS: Final = 1000  # a place at a full door is soon free
 class StopHub(Protocol):
     """`Hub.stop`."""
 
-    def __call__(self, reason: str, *, until_asked: bool) -> None: ...
+    def __call__(self, reason: str, *, until_asked: bool = False) -> None: ...
 
 
 @attrs.define(eq=False)

@@ -23,9 +23,10 @@ from crosschat.core.attention import Patience
 from crosschat.errors import DataDirectoryError, Displaced, JournalBroken
 from crosschat.hub.lock import read_note_pid
 from crosschat.hub.log import Logger, open_log
+from crosschat.hub.parts import Options
 from crosschat.hub.recovery import Recovered, recover, save_index
 from crosschat.hub.succession import Will, inherit
-from crosschat.hub.tree import Hub, Options
+from crosschat.hub.tree import Hub
 from crosschat.journal.directory import check_directory
 from crosschat.journal.files import RealFiles, exists
 from crosschat.limits import IDLE_STOP_S, LEASE_GRACE_S, SEGMENT_BYTES, SILENCE_S, STUCK_S, Quotas

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -23,10 +23,12 @@ from crosschat.errors import Displaced, Refused
 from crosschat.hub.lock import NoteFile
 from crosschat.hub.log import Logger
 from crosschat.hub.router import Router
-from crosschat.hub.sockets import Door
 from crosschat.journal.writer import Appends
 from crosschat.model import THE_SYSTEM
 from crosschat.processes import Process, wait_gone
+
+if TYPE_CHECKING:
+    from crosschat.hub.sockets import Door
 
 CHECK_INTERVAL_S: Final = 1.0
 
@@ -63,16 +65,17 @@ class Supervisor:
     log: Logger
     lock_path: Path
     lock_fd: int
-    doors: Sequence[Door]
     note: NoteFile
     idle_stop_s: float | None
     lease_grace_s: float
     _nursery: trio.Nursery | None = None
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, doors: Sequence[Door] = (), *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Until cancelled. Its nursery holds a watch for every connected agent's process."""
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._watch_place)
+            self._nursery.start_soon(self._watch_place, doors)
             self._nursery.start_soon(self._end_leases)
             if self.idle_stop_s is not None:
                 self._nursery.start_soon(self._stop_when_idle, self.idle_stop_s)
@@ -103,14 +106,14 @@ class Supervisor:
             return False
         return True
 
-    async def _watch_place(self) -> None:
+    async def _watch_place(self, doors: Sequence[Door]) -> None:
         said: str | None = None
         while True:
             await trio.sleep(CHECK_INTERVAL_S)
             if not lock.still_ours(self.lock_fd, self.lock_path):
                 self.stop("hub.lock or the data directory was replaced or removed")
                 return
-            for door in self.doors:
+            for door in doors:
                 if not door.in_place:
                     self.stop(f"{door.path.name} was replaced or removed")
                     return

@@ -152,7 +152,7 @@ def supervise(router: Router, stop: Callable[[str], None], home: Path, idle_s: f
     held = lock.try_hold(home / "hub.lock")
     assert held is not None
     note = NoteFile(RealFiles(), home / "dashboard.lock")
-    return Supervisor(router, stop, silent_log(), home / "hub.lock", held, (), note, idle_s, 600.0)
+    return Supervisor(router, stop, silent_log(), home / "hub.lock", held, note, idle_s, 600.0)
 
 
 def verbs_of(router: Router, settings: Settings, home: Home) -> tuple[Instances, Notifier]:

@@ -16,8 +16,9 @@ import trio_websocket
 
 from crosschat import lock, websocket, wire
 from crosschat.errors import DataDirectoryError
+from crosschat.hub.parts import Options
 from crosschat.hub.recovery import recover
-from crosschat.hub.tree import Hub, Options
+from crosschat.hub.tree import Hub
 from crosschat.journal.files import RealFiles
 from crosschat.model import Message
 from crosschat.paths import Home

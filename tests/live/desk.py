@@ -120,5 +120,5 @@ def _no_figures(_: wire.Metrics) -> wire.Figures:
     raise AssertionError("nobody asks for them")
 
 
-def _no_stop(reason: str, *, until_asked: bool) -> None:
+def _no_stop(reason: str, *, until_asked: bool = False) -> None:
     raise AssertionError(f"nobody asks for it: {reason}, {until_asked}")

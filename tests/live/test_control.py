@@ -148,7 +148,7 @@ def _unasked_figures(_: wire.Metrics) -> wire.Figures:
     raise AssertionError("nobody asks for them")
 
 
-def _never_stopped(reason: str, *, until_asked: bool) -> None:
+def _never_stopped(reason: str, *, until_asked: bool = False) -> None:
     raise AssertionError(f"nobody asked for it: {reason}, {until_asked}")
 
 
