@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -94,42 +95,52 @@ class Projects:
     async def add(self, path: str) -> Project:
         """Register a directory for the person. Raises Refused if there is none at this absolute path, or no room."""
         real = await trio.to_thread.run_sync(_real_directory, path)
-        known = self._projects.get(real)
-        if known is not None and not known.automatic:
-            return known
-        if known is None and len(self._projects) >= PROJECTS:
-            raise Refused(Code.CONFLICT, f"{PROJECTS} directories are registered, which is the most: remove one first.")
-        added = Project(real)
-        await self._change({**self._projects, real: added}, {one: None for one in self._removed if one != real})
+        async with self._turn:
+            known = self._projects.get(real)
+            if known is not None and not known.automatic:
+                return known
+            if known is None and len(self._projects) >= PROJECTS:
+                raise Refused(
+                    Code.CONFLICT, f"{PROJECTS} directories are registered, which is the most: remove one first."
+                )
+            added = Project(real)
+            await self._write({**self._projects, real: added}, {one: None for one in self._removed if one != real})
+        await self._tell()
         return added
 
     async def remove(self, identifier: str) -> None:
         """Raises Refused. Sessions that work there go on; it does not come back by itself."""
-        project = self.find(identifier)
-        kept = {path: one for path, one in self._projects.items() if path != project.path}
-        removed = [*(one for one in self._removed if one != project.path), project.path]
-        await self._change(kept, dict.fromkeys(removed[-REMOVED_KEPT:]))
+        async with self._turn:
+            project = self.find(identifier)
+            kept = {path: one for path, one in self._projects.items() if path != project.path}
+            removed = [*(one for one in self._removed if one != project.path), project.path]
+            await self._write(kept, dict.fromkeys(removed[-REMOVED_KEPT:]))
+        await self._tell()
 
     async def note(self, directories: Iterable[str]) -> None:
         """Register where sessions work, as far as it is a directory that was not removed. Raises Refused."""
-        found = dict(self._projects)
+        there: list[str] = []
         for directory in directories:
-            try:
-                real = await trio.to_thread.run_sync(_real_directory, directory)
-            except Refused:
-                continue
-            if real not in found and real not in self._removed:
-                found[real] = Project(real, automatic=True)
-        surplus = max(
-            sum(one.automatic for one in found.values()) - PROJECTS_AUTOMATIC,
-            len(found) - PROJECTS,
-        )
-        for path in [path for path, one in found.items() if one.automatic][: max(0, surplus)]:
-            del found[path]
-        if found.keys() != self._projects.keys():
-            await self._change(found, self._removed)
+            with suppress(Refused):
+                there.append(await trio.to_thread.run_sync(_real_directory, directory))
+        async with self._turn:
+            found = dict(self._projects)
+            for real in there:
+                if real not in found and real not in self._removed:
+                    found[real] = Project(real, automatic=True)
+            surplus = max(
+                sum(one.automatic for one in found.values()) - PROJECTS_AUTOMATIC,
+                len(found) - PROJECTS,
+            )
+            for path in [path for path, one in found.items() if one.automatic][: max(0, surplus)]:
+                del found[path]
+            if found.keys() == self._projects.keys():
+                return
+            await self._write(found, self._removed)
+        await self._tell()
 
-    async def _change(self, projects: dict[str, Project], removed: dict[str, None]) -> None:
+    async def _write(self, projects: dict[str, Project], removed: dict[str, None]) -> None:
+        """With the turn, from before what is changed was looked at: two at once would lose one of them."""
         if self.problem is not None:
             raise Refused(Code.CONFLICT, self.problem)
         document = {
@@ -140,14 +151,15 @@ class Projects:
             "removed": list(removed),
         }
         data = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
-        async with self._turn:
-            try:
-                await trio.to_thread.run_sync(write_atomically, self._files, self._path, data)
-            except OSError as error:
-                raise Refused(
-                    Code.STORAGE_FULL, f"{self._path.name} cannot be written: {error.strerror or error}."
-                ) from None
-            self._projects, self._removed = projects, removed
+        try:
+            await trio.to_thread.run_sync(write_atomically, self._files, self._path, data)
+        except OSError as error:
+            raise Refused(
+                Code.STORAGE_FULL, f"{self._path.name} cannot be written: {error.strerror or error}."
+            ) from None
+        self._projects, self._removed = projects, removed
+
+    async def _tell(self) -> None:
         await self.look()
         self.changed()
 

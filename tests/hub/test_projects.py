@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+import trio
 
 from crosschat.core.state import Agent
 from crosschat.errors import Code, Refused
@@ -159,6 +160,17 @@ async def test_what_cannot_be_written_is_not_registered(tmp_path: Path) -> None:
         await projects.add(directory(tmp_path, "app"))
     assert refused.value.code is Code.STORAGE_FULL
     assert projects.all == ()
+
+
+async def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    projects = open_projects(tmp_path)
+    names = ["one", "two", "three", "four"]
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(projects.add, directory(tmp_path, name))
+        nursery.start_soon(projects.note, [directory(tmp_path, "seen")])
+    assert {one.name for one in projects.all} == {*names, "seen"}
+    assert {one.name for one in open_projects(tmp_path).all} == {*names, "seen"}
 
 
 async def test_every_change_is_told(tmp_path: Path) -> None:
