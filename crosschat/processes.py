@@ -151,6 +151,12 @@ def _is_still(process: Process) -> bool:
     return found is not None and found.start == process.start
 
 
+def _is_another(process: Process) -> bool:
+    """Whether its pid was used again. One that cannot be seen is not: a handle was got, and it tells the rest."""
+    found = find(process.pid)
+    return found is not None and found.start != process.start
+
+
 def is_unattended(process: Process) -> bool:
     """Whether this Claude process shows nobody a dialog: it has no terminal, or was told to print (`-p`)."""
     return not process.has_terminal or any(map(_prints, _arguments(process.pid)))
@@ -186,8 +192,7 @@ async def wait_gone(process: Process) -> None:
         except ProcessLookupError:
             return
         try:
-            current = find(process.pid)
-            if current is None or current.start == process.start:
+            if not _is_another(process):
                 await trio.lowlevel.wait_readable(handle)
         finally:
             os.close(handle)
@@ -210,7 +215,7 @@ async def _wait_gone_kqueue(process: Process) -> None:
     try:
         with suppress(ProcessLookupError):
             queue.control([event], 0, 0)
-            if find(process.pid) == process:
+            if not _is_another(process):
                 await trio.lowlevel.wait_readable(queue.fileno())
     finally:
         queue.close()
