@@ -26,6 +26,7 @@ import attrs
 
 from crosschat import version
 from crosschat.errors import Code, Refused
+from crosschat.limits import IDLE_STOP_S
 from crosschat.wire import PROTOCOL, PROTOCOLS_SERVED, Stop, Succeed, encode_control
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _will(line: bytes) -> Will:
         found = json.loads(line[line.rfind(b"\n", 0, -1) + 1 :])
         idle_stop_s, port = found["idle_stop_s"], found["port"]
     except (ValueError, KeyError, TypeError):
-        return Will(idle_stop_s=300.0, port=None)
+        return Will(idle_stop_s=IDLE_STOP_S, port=None)
     return Will(
         idle_stop_s=float(idle_stop_s) if isinstance(idle_stop_s, int | float) else None,
         port=port if type(port) is int else None,
