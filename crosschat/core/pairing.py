@@ -173,6 +173,10 @@ class Pairings:
         self._waiting[identifier] = settled
         return settled
 
+    def reopen(self, settled: Waiting) -> None:
+        """What was just answered could not be kept: it waits on, and can be answered again until its time is over."""
+        self._waiting[settled.id] = attrs.evolve(settled, fate="waiting")
+
     def fate(self, identifier: str, now_s: float) -> Waiting:
         """How a pairing stands. Raises Refused for one that never was or is long over."""
         self.expire(now_s)

@@ -169,7 +169,11 @@ class Pairing:
         self.announce_expired()
         settled = self.table.settle(pairing, "paired" if accept else "refused", self._clock_s())
         if accept:
-            self._add(settled.key)
+            try:
+                self._add(settled.key)
+            except Refused:  # else the browser would hear that it is paired
+                self.table.reopen(settled)
+                raise
             self._announce(settled.key, f"accepted by {by}")
         else:
             self._events.add("pairing_refused", f"{settled.key.label} ({settled.key.fingerprint}), refused by {by}")

@@ -339,6 +339,28 @@ def test_a_key_that_cannot_be_written_is_not_paired(tmp_path: Path, monkeypatch:
     place.pairing.challenge(pagewire.Challenge(key=browser.key))
 
 
+async def test_a_browser_whose_acceptance_cannot_be_written_waits_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    place = Place(tmp_path)
+    place.pair(Browser(PORT, "first"))
+    asked = place.pair(Browser(PORT, "second"))
+    assert asked.pairing is not None
+    call = pagewire.AwaitPairing(pairing=asked.pairing)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(place.settings, "put", full)
+    with refused(Code.STORAGE_FULL, "No space left"):
+        place.pairing.answer(asked.pairing, True, "first")
+    assert (await place.pairing.fate(call)).state == "waiting"
+    monkeypatch.undo()
+    place.pairing.answer(asked.pairing, True, "first")
+    assert (await place.pairing.fate(call)).state == "paired"
+    assert len(place.pairing.views()) == 2
+
+
 @pytest.mark.parametrize(
     "kept",
     [
