@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 NEWS_S: Final = 0.25
 SURVEY_S: Final = 15.0  # a client of Claude Code is asked that often while a page is open
-LOOK_AGAIN_S: Final = 10.0  # because a message also gets old while nothing happens
+LOOK_AGAIN_S: Final = 10.0  # a message gets old, or a disk full, without a record that would tell
 REQUESTS_AT_ONCE: Final = 16  # then the page is read no further until one is answered
 FRAMES_WAITING: Final = 1000  # beside what is sent whole; a page that has so many to read is closed and comes back
 FAREWELL_S: Final = 1.0
@@ -245,7 +245,7 @@ class _Screen:
             if now >= self._news_at + (0 if self._stirred else LOOK_AGAIN_S):
                 self._news_at = now + NEWS_S
                 self._screens.pairing.announce_expired()
-                stirred: set[News] = {*self._stirred, "needs"}
+                stirred: set[News] = {*self._stirred, "needs", "hub"}
                 self._stirred = {"needs"} if self._screens.needs_are_kept else set()  # look again soon
                 for news in NEWS:
                     if news in stirred:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crosschat.hub.parts import Parts
 
 DAMAGE_SHOWN: Final = 100
+STORAGE_FULL: Final = "the disk is full or read-only: nothing is stored until that changes; reading goes on"
 
 
 class Report:
@@ -39,6 +40,7 @@ class Report:
             started_at=iso(parts.started_ms),
             head=state.head,
             open_tasks=self._open_tasks(),
+            storage_full=parts.stats.storage_full,
             guarded=views.guard_views(state),
             damage=self._damage(),
             launches=parts.instances.way,
@@ -77,7 +79,7 @@ class Report:
             browsers=browser.screens.pairing.views() if browser.screens is not None else (),
             pages=browser.screens.count if browser.screens is not None else 0,
             damage=self._damage(),
-            notices=self._notices(),
+            notices=(*self._notices(), *((STORAGE_FULL,) if stats.storage_full else ())),
             idle_stop_s=parts.options.idle_stop_s,
             readers=parts.doorway.readers(),
             pending=len(parts.permissions.requests()),

@@ -65,13 +65,15 @@ class Committed:
 
 @attrs.define(eq=False)
 class WriterStats:
-    """Counted since the start. `times_s`: how long the last writes with their sync took."""
+    """Counted since the start. `times_s`: how long the last writes with their sync took. `storage_full`: the last one
+    was refused for want of room."""
 
     batches: int = 0
     records: int = 0
     bytes: int = 0
     refused: int = 0
     failed_batches: int = 0
+    storage_full: bool = False
     times_s: deque[float] = attrs.Factory(lambda: deque(maxlen=TIMES_KEPT))
 
     def percentile_s(self, percent: float) -> float:
@@ -227,6 +229,7 @@ class _Writer:
             await trio.to_thread.run_sync(self.log.append, lines, limiter=limiter)
         except NotWritten as failed:
             self.stats.failed_batches += 1
+            self.stats.storage_full = failed.refusal.code is Code.STORAGE_FULL
             batch.refuse(failed.refusal, only_with_records=True)
         except JournalBroken:
             self.stats.failed_batches += 1
@@ -234,6 +237,7 @@ class _Writer:
             raise
         else:
             self.stats.times_s.append(time.perf_counter() - started)
+            self.stats.storage_full = False
             self.stats.batches += 1
             self.stats.records += len(lines)
             self.stats.bytes += batch.size

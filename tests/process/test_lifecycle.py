@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from crosschat import lock, wire
+from crosschat import lock, pagewire, wire
 from crosschat.core.ids import make_id
 from crosschat.errors import Code
 from crosschat.journal.format import encode
 from crosschat.model import Reply
 from tests.live.rig import Client, Control, HubProcess, Program, eventually, inspect, join
+from tests.live.screen import paired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -475,6 +476,35 @@ async def test_on_a_full_disk_sends_are_refused_reads_go_on_and_it_recovers_by_i
             channel = root / "messages/general.jsonl"
             await eventually(lambda: channel.exists() and b'"after"' in channel.read_bytes(), 20)
         assert hub.stop() == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_disk_is_said_by_status_and_page_until_there_is_room(
+    small_disk: Path, nursery: trio.Nursery
+) -> None:
+    with HubProcess(small_disk / "home", "--stay", *RAISED) as hub:
+        home = hub.started().home
+        browser = await paired(home)
+        with Program(home.agents_socket) as program:
+            ada = await join(nursery, program.connect())
+            async with browser.stream() as screen:
+                assert not (await screen.next(pagewire.Hub)).storage_full
+
+                def said() -> bool:
+                    return screen.all(pagewire.Hub)[-1].storage_full
+
+                with suppress(OSError), open(small_disk / "filler", "wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(4096))
+                for number in range(200):
+                    if isinstance(await _try(ada, f"{number}:" + "x" * 5000), wire.Error):
+                        break
+                await screen.until(said, 20)
+                assert any("the disk is full" in notice for notice in (await inspect(home)).notices)
+                (small_disk / "filler").unlink()
+                await ada.post("after")
+                await screen.until(lambda: not said())
+                assert not any("the disk is full" in notice for notice in (await inspect(home)).notices)
         nursery.cancel_scope.cancel()
 
 
