@@ -22,13 +22,14 @@ import trio
 from crosschat.errors import Code, Refused
 from crosschat.hub import enter
 from crosschat.model import NAME_PATTERN, RESERVED_NAMES
+from crosschat.programs import finish
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Mapping, Sequence
 
     from crosschat.hub.projects import Project
     from crosschat.paths import Home
+    from crosschat.programs import Finished
 
 LAUNCH_S: Final = 15.0
 STEP_S: Final = 5.0
@@ -160,15 +161,15 @@ class Launcher:
         argv[0] = self._which(argv[0]) or argv[0]
         document = {"directory": project.path, "set": {}, "unset": [], "command": argv, "settle_s": SETTLE_S}
         done = await _run([sys.executable, "-I", "-S", enter.__file__, json.dumps(document)], self._environment)
-        if done.returncode:
-            raise _failed(self.command[0], _ending(done.returncode), _text_of(done.stderr))
+        if done.status:
+            raise _failed(self.command[0], _ending(done.status), _text_of(done.err))
         return f"started with {self.command[0]}"
 
     async def _in_terminal(self, osascript: str, command: Sequence[str]) -> str:
         """Terminal types the line into a shell of its own; `quoted form` leaves the shell nothing to interpret."""
         done = await _run([osascript, "-e", TERMINAL_SCRIPT, *command], self._environment)
-        if done.returncode:
-            raise _failed("osascript", f"with status {done.returncode}", _text_of(done.stderr))
+        if done.status:
+            raise _failed("osascript", f"with status {done.status}", _text_of(done.err))
         return "in a new window of Terminal"
 
 
@@ -226,11 +227,11 @@ class _Tmux:
     async def _run(self, *arguments: str, may_fail: bool = False) -> str | None:
         """What tmux answers; None if it failed and may. Raises Refused."""
         done = await _run([self._program, *arguments], self._environment)
-        if done.returncode == 0:
-            return done.stdout.decode(errors="replace")
+        if done.status == 0:
+            return done.out.decode(errors="replace")
         if may_fail:
             return None
-        raise _failed("tmux", f"with status {done.returncode}", _text_of(done.stderr))
+        raise _failed("tmux", f"with status {done.status}", _text_of(done.err))
 
 
 def filled_in(template: Sequence[str], directory: str, name: str, command: Sequence[str]) -> list[str]:
@@ -246,13 +247,10 @@ def filled_in(template: Sequence[str], directory: str, name: str, command: Seque
     return filled if COMMAND in template else [*filled, *command]
 
 
-async def _run(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+async def _run(argv: Sequence[str], environment: Mapping[str, str]) -> Finished:
     """Raises Refused if it cannot be run or does not end in time; it is killed then."""
     try:
-        with trio.fail_after(STEP_S):
-            return await trio.run_process(
-                argv, capture_stdout=True, capture_stderr=True, check=False, env=environment, start_new_session=True
-            )
+        return await finish(argv, environment=environment, timeout_s=STEP_S)
     except OSError as error:
         raise Refused(Code.CONFLICT, f"{argv[0]} cannot be run: {error.strerror or error}.") from None
     except trio.TooSlowError:

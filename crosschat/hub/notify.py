@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import tempfile
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
@@ -29,6 +25,7 @@ from crosschat.hub.launcher import ANOTHER_SESSIONS
 from crosschat.hub.pairing import refuse_all_but_a_person
 from crosschat.journal.store import Gap
 from crosschat.model import Message, iso
+from crosschat.programs import finish
 from crosschat.wire import Configured, NeedKind
 
 if TYPE_CHECKING:
@@ -277,39 +274,13 @@ async def run_quietly(command: Sequence[str], standard_input: bytes) -> str | No
     """Run a command with this on its standard input, for at most `RUN_S`; then it and what it started is killed.
     Returns what went wrong, if something did. Cancelled, it kills, too."""
     environment = {name: value for name, value in os.environ.items() if name not in ANOTHER_SESSIONS}
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given:
-        given.write(standard_input)  # a file, not a pipe: a command that does not read it does not fail for it
-        given.seek(0)
-        try:
-            process: trio.Process = await trio.lowlevel.open_process(
-                list(command),
-                cwd="/",
-                env=environment,
-                stdin=given,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            return f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}"
-        try:
-            with trio.move_on_after(RUN_S) as scope:
-                await process.wait()
-        finally:
-            await _end(process)
-        if scope.cancelled_caught:
-            return f"{command[0]} took longer than {RUN_S:g} s and was ended"
-        if process.returncode == 0:
-            return None
-        said.seek(0)
-        words = " ".join(said.read(64 * 1024).decode(errors="replace").split())[-SAID_CHARS:]
-        return f"{command[0]} ended with status {process.returncode}{f': {words}' if words else ''}"
-
-
-async def _end(process: trio.Process) -> None:
-    """Kill the process with its session, if it is still there."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    try:
+        done = await finish(command, environment=environment, timeout_s=RUN_S, standard_input=standard_input)
+    except (OSError, ValueError) as error:
+        return f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}"
+    except trio.TooSlowError:
+        return f"{command[0]} took longer than {RUN_S:g} s and was ended"
+    if done.status == 0:
+        return None
+    words = " ".join(done.err.decode(errors="replace").split())[-SAID_CHARS:]
+    return f"{command[0]} ended with status {done.status}{f': {words}' if words else ''}"
