@@ -225,3 +225,16 @@ class FakeConnection:
             assert told < batch.to_seq
             assert all(told < item.seq <= batch.to_seq for item in batch.items)
             told = batch.to_seq
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels `scope` before the `step`-th step that any task takes."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+        self.scope = trio.CancelScope()
+
+    def before_task_step(self, _: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()

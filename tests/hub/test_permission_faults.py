@@ -16,7 +16,7 @@ from crosschat.hub.audit import Audit
 from crosschat.journal.audit import read_audit
 from crosschat.journal.files import RealFiles
 from tests.hub.desk import MemoryAudit, World, output, payload
-from tests.hub.rig import NOW_MS
+from tests.hub.rig import NOW_MS, CancelAt
 from tests.journal.faulty import KINDS, Fault, FaultyFiles
 
 if TYPE_CHECKING:
@@ -107,19 +107,6 @@ async def test_these_checks_see_an_audit_that_is_skipped(tmp_path: Path, monkeyp
         nursery.cancel_scope.cancel()
     with pytest.raises(AssertionError):
         check(world, tmp_path, hooks)
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels `scope` before the `step`-th step that any task takes."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-        self.scope = trio.CancelScope()
-
-    def before_task_step(self, _: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
 
 
 async def test_no_allow_without_its_line_wherever_the_hub_is_cut_short(

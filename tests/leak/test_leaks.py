@@ -23,7 +23,7 @@ from crosschat.journal.files import RealFiles
 from crosschat.model import Message
 from crosschat.paths import Home
 from tests.bridge.fakes import FakeHub, session_with
-from tests.hub.rig import silent_log
+from tests.hub.rig import CancelAt, silent_log
 from tests.live.rig import HELLO, Control, Program, eventually, inspect, join, open_client
 from tests.live.screen import paired
 
@@ -153,19 +153,6 @@ async def test_a_hundred_visits_of_a_browser_leave_descriptors_and_tasks_as_they
 
 
 # --- a cancel at step 1, 2, 3 …
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels `scope` before the `step`-th step that any task takes."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-        self.scope = trio.CancelScope()
-
-    def before_task_step(self, _: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
 
 
 async def live_a_little(home: Home, step: int, acked: list[str]) -> None:
