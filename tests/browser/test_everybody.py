@@ -270,3 +270,23 @@ def test_a_notification_is_shown_only_if_wanted_and_says_nothing_of_the_contents
         api.send("@user secret two?")
         expect(page).to_have_title("(2) Settings · CrossChat")
         assert page.evaluate("window.shown") == [["CrossChat", "api has a question"]]
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen(desk: Desk) -> None:
+    page = desk.paired(desk.context(color_scheme="dark"), path="/#/settings")
+
+    def is_dark() -> bool:
+        return bool(
+            page.evaluate(
+                """() => {
+                    const ground = getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).slice(0, 3);
+                    return ground.every(part => Number(part) < 128);
+                }"""
+            )
+        )
+
+    for system in ("light", "dark"):
+        page.emulate_media(color_scheme=system)
+        for choice, dark in (("As the system", system == "dark"), ("Light", False), ("Dark", True)):
+            page.locator(".segments label", has_text=choice).click()
+            assert is_dark() == dark, (system, choice)
