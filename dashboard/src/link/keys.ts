@@ -8,10 +8,9 @@ const DATABASE = "crosschat";
 const STORE = "keys";
 const OWN = "own";
 
-/** What is kept: the pair, and the id the hub gave it once it was registered. */
+/** What is kept. */
 export interface OwnKey {
   pair: CryptoKeyPair;
-  id: string | null;
 }
 
 function open(): Promise<IDBDatabase> {
@@ -41,21 +40,13 @@ export function loadKey(): Promise<OwnKey | undefined> {
   return run("readonly", (store) => store.get(OWN) as IDBRequest<OwnKey | undefined>);
 }
 
-export async function storeKey(key: OwnKey): Promise<void> {
-  await run("readwrite", (store) => store.put(key, OWN));
-}
-
-export async function forgetKey(): Promise<void> {
-  await run("readwrite", (store) => store.delete(OWN));
-}
-
 /** The key that is stored, or a new one, which then is. */
 export async function keepKey(): Promise<OwnKey> {
   const stored = await loadKey();
   if (stored !== undefined) return stored;
   const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
-  const key = { pair, id: null };
-  await storeKey(key);
+  const key = { pair };
+  await run("readwrite", (store) => store.put(key, OWN));
   return key;
 }
 
