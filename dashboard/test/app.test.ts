@@ -229,6 +229,17 @@ describe("what needs the person", () => {
     hub.current.tell({ type: "needs", needs: [need, { ...need, message: "m2" }] });
     expect(arrived).toEqual([["question", "api"]]);
     expect(app.needs.count.value).toBe(2);
+    hub.current.cut(); // what came while nobody was connected is new as well
+    await vi.advanceTimersByTimeAsync(RETRY_MAX_MS);
+    await settle();
+    hub.current.tell({
+      type: "needs",
+      needs: [need, { ...need, message: "m2" }, { ...need, message: "m3", name: "web" }],
+    });
+    expect(arrived).toEqual([
+      ["question", "api"],
+      ["question", "web"],
+    ]);
   });
 });
 
@@ -300,6 +311,26 @@ describe("a permission request", () => {
     await vi.advanceTimersByTimeAsync(RETRY_MAX_MS);
     await settle();
     expect(app.desk.pending.value).toEqual([]);
+  });
+
+  it("that is told again after a reconnect stays as it is, and is not announced again", async () => {
+    await connect();
+    const view = await genuine("p1");
+    hub.requests.push(view);
+    hub.current.tell({ type: "permission", request: view });
+    await checked();
+    app.desk.tick("p1", true);
+    const [before] = app.desk.pending.value;
+    const was: unknown[] = [];
+    const stop = app.desk.pending.subscribe((pending) => was.push(pending[0]));
+    hub.current.cut();
+    await vi.advanceTimersByTimeAsync(RETRY_MAX_MS);
+    await settle();
+    stop();
+    expect(hub.sockets).toHaveLength(2);
+    expect(new Set(was)).toEqual(new Set([before]));
+    expect(app.desk.ticked.value.has("p1")).toBe(true);
+    expect(arrived).toEqual([["permission", "api"]]);
   });
 
   it("is there once, however often it is told", async () => {

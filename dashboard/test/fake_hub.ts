@@ -44,6 +44,8 @@ export class FakeHub implements World {
   head = 0;
   readonly log: Item[] = [];
   readonly sockets: FakeSocket[] = [];
+  /** The permission requests that wait: told to whoever connects, before `desk`, as the hub does. */
+  readonly requests: PermissionView[] = [];
   tickets = 0;
   /** What `ticket` throws, if anything. */
   trouble: Error | null = null;
@@ -113,6 +115,8 @@ export class FakeHub implements World {
     };
     socket.tell({ ...opened });
     const missed = this.log.filter((item) => item.seq > after);
+    for (const request of this.requests) socket.tell({ type: "permission", request });
+    socket.tell({ type: "desk" });
     if (after < this.head) socket.tell({ type: "batch", from_seq: after + 1, to_seq: this.head, items: missed });
   }
 

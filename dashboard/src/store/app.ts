@@ -142,7 +142,6 @@ export class App {
     this.opened.value = frame;
     this.bye.value = null;
     this.desk.startOver();
-    this.needs.startOver();
     if (resumed) return;
     // A restored log is an older one: what was read beyond its end was in another.
     if (before !== null && before.epoch !== frame.epoch)

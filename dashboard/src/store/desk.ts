@@ -9,8 +9,6 @@ import type { DeskFrame, DoneFrame, FromHub, PairingFrame, PermissionView } from
 /** A request as the page has it. `genuine` is null until its digest was computed. */
 export interface Pending {
   view: PermissionView;
-  /** When this page first had it, in ms since the epoch. */
-  since: number;
   genuine: boolean | null;
   deciding: boolean;
 }
@@ -29,6 +27,7 @@ export class Desk {
   /** Requests that were ticked, to be decided together. */
   readonly ticked = signal<ReadonlySet<string>>(new Set());
   readonly count = computed(() => this.pending.value.length + this.pairings.value.length);
+  private untold = new Set<string>(); // requests that the hub did not tell again since the reconnect
 
   constructor(
     private readonly link: Link,
@@ -36,11 +35,12 @@ export class Desk {
     private readonly settled: (one: Settled) => void,
   ) {}
 
-  /** After a reconnect the hub tells everything that waits again: what it does not tell is over. */
+  /** After a reconnect the hub tells everything that waits again, and then `desk`: what it does not tell is over.
+   *
+   * Until then the requests stay, so that none is announced twice and nothing that is being written at one is lost. */
   startOver(): void {
-    this.pending.value = [];
+    this.untold = new Set(this.pending.value.map((one) => one.view.id));
     this.pairings.value = [];
-    this.ticked.value = new Set();
   }
 
   take(frame: FromHub): boolean {
@@ -58,6 +58,8 @@ export class Desk {
         this.rules.value = frame.rules;
         this.presets.value = frame.presets;
         this.keys.value = frame.keys;
+        for (const request of this.untold) this.remove(request);
+        this.untold.clear();
         return true;
       case "pairing": {
         const others = this.pairings.value.filter((one) => one.pairing !== frame.pairing);
@@ -101,8 +103,9 @@ export class Desk {
   }
 
   private async add(view: PermissionView): Promise<void> {
+    this.untold.delete(view.id);
     if (this.find(view.id) !== undefined) return;
-    this.pending.value = [...this.pending.value, { view, since: Date.now(), genuine: null, deciding: false }];
+    this.pending.value = [...this.pending.value, { view, genuine: null, deciding: false }];
     this.arrived(view);
     this.change(view.id, { genuine: (await digestOf(view).catch(() => "")) === view.digest });
   }

@@ -8,16 +8,12 @@ export class Needs {
   readonly list = signal<readonly Need[]>([]);
   readonly messages = signal<ReadonlyMap<string, Item>>(new Map());
   readonly count = computed(() => this.list.value.length);
-  private first = true;
+  private first = true; // what waited before the page was opened is seen, and not announced
 
   constructor(
     private readonly link: Link,
     private readonly arrived: (need: Need) => void,
   ) {}
-
-  startOver(): void {
-    this.first = true;
-  }
 
   take(list: readonly Need[]): void {
     const before = new Set(this.list.value.map(keyOf));
