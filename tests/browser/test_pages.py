@@ -191,6 +191,27 @@ def test_the_chat_is_filtered_and_an_older_message_is_reached_by_its_link(desk: 
         expect(page.get_by_text("the very first")).to_be_in_viewport()
         page.get_by_role("button", name=re.compile("Newest|new")).click()
         expect(page.get_by_text("filler 69")).to_be_in_viewport()
+        opened = desk.open(page.context, f"/#/chat/{first}")  # as from a link that was copied
+        expect(opened.get_by_text("the very first")).to_be_in_viewport()
+        expect(opened.get_by_text("filler 69")).to_have_count(0)
+
+
+def test_an_old_reply_is_reached_in_its_long_thread_and_a_new_one_leads_to_its_end(desk: Desk) -> None:
+    page = desk.paired(path="/#/chat")
+    with desk.session("api") as api, desk.session("web") as web:  # the limit is each one's own
+        root = api.send("a long story")
+        replies = [(api, web)[number % 2].send(f"chapter {number}.", threadId=root) for number in range(150)]
+    link = f"/#/chat/{replies[70]}?thread={root}"
+    page.goto(desk.origin + link)
+    fresh = desk.open(page.context, link)
+    for tab in (page, fresh):
+        thread = tab.get_by_role("complementary", name="Thread")
+        expect(thread.get_by_text("chapter 70.")).to_be_in_viewport()
+        expect(thread.get_by_text("chapter 149.")).to_have_count(0)
+    thread = page.get_by_role("complementary", name="Thread")  # still in the middle
+    thread.get_by_role("textbox", name="Reply").fill("the end")
+    page.keyboard.press("Enter")
+    expect(thread.get_by_text("the end")).to_be_in_viewport()
 
 
 def test_search_finds_words_in_all_of_history_and_leads_to_their_place(desk: Desk) -> None:

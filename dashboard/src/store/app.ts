@@ -150,7 +150,7 @@ export class App {
     this.events.value = [];
     // Messages first: they are what is looked at. What cannot be read now is read with the next fresh start.
     const ignore = (): void => undefined;
-    void Promise.all([...this.timelines].map((timeline) => timeline.load())).then(() => {
+    void Promise.all([...this.timelines].map((timeline) => timeline.reload())).then(() => {
       void this.tasks.load().catch(ignore);
       void this.loadEvents().catch(ignore);
     });

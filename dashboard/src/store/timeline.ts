@@ -70,6 +70,7 @@ export class Timeline {
   readonly behind = signal(0);
   private generation = 0;
   private held: Item[] = []; // what came in while the first page was read
+  private around: string | null = null; // the message that the first page was asked around, if not for the newest
 
   constructor(
     private readonly link: Link,
@@ -78,6 +79,7 @@ export class Timeline {
 
   /** The newest page; whatever was there is replaced. */
   load(): Promise<void> {
+    this.around = null;
     return this.read("first", async () => {
       const page = await this.page({});
       return () => this.replace(page.items, page.earlier, false);
@@ -86,6 +88,8 @@ export class Timeline {
 
   /** The page around a message, or the newest if it is near that. */
   loadAround(message: string): Promise<void> {
+    if (!this.selection.forwards) return this.load();
+    this.around = message;
     return this.read("first", async () => {
       const [before, itself, after] = await Promise.all([
         this.page({ before: message }),
@@ -94,6 +98,15 @@ export class Timeline {
       ]);
       return () => this.replace([...before.items, ...itself.items, ...after.items], before.earlier, after.later);
     });
+  }
+
+  /** What was asked for last once more, also if the answer is still out; the newest page if that message is gone. */
+  async reload(): Promise<void> {
+    if (this.around !== null) {
+      await this.loadAround(this.around);
+      if (this.problem.value === null) return;
+    }
+    await this.load();
   }
 
   loadEarlier(): Promise<void> {

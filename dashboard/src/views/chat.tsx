@@ -122,6 +122,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   const handle = useRef<WindowedHandle | null>(null);
   const [atEnd, setAtEnd] = useState(true);
   const [active, setActive] = useState<string | null>(target);
+  const seek = useSeek(handle, timeline.items.value);
   const unreadFrom = useRef(app.readUpto.value).current; // where the person was when the chat was opened
   const items = timeline.items.value;
   const loading = timeline.loading.value;
@@ -129,8 +130,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   useEffect(() => {
     if (target === null) return;
     setActive(target);
-    if (timeline.has(target)) handle.current?.show(target);
-    else void timeline.loadAround(target).then(() => handle.current?.show(target));
+    seek(timeline, target);
   }, [target]);
 
   const move = (step: number): void => {
@@ -212,6 +212,25 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
       )}
     </div>
   );
+}
+
+/** Gives what brings a message into sight: at once if it is here, and otherwise as soon as what is around it was read. */
+export function useSeek(
+  handle: { current: WindowedHandle | null },
+  items: readonly Item[],
+): (timeline: Timeline, message: string) => void {
+  const sought = useRef<string | null>(null);
+  useEffect(() => {
+    if (sought.current !== null && handle.current?.show(sought.current)) sought.current = null;
+  }, [items]);
+  return (timeline, message) => {
+    sought.current = null;
+    if (timeline.has(message)) handle.current?.show(message);
+    else {
+      sought.current = message;
+      void timeline.loadAround(message);
+    }
+  };
 }
 
 const keyOf = (item: Item): string => item.message;

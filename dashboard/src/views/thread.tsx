@@ -1,13 +1,13 @@
 // A thread beside the chat: its first message, the task it may be, all replies, and a place to answer.
 
 import type { VNode } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Item, PageFrame } from "../protocol";
 import { threadOf } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { IconButton } from "../ui/parts";
 import { Windowed, type WindowedHandle } from "../ui/windowed";
-import { together } from "./chat";
+import { together, useSeek } from "./chat";
 import { Composer, focusComposer } from "./composer";
 import { MessageRow } from "./message";
 import { TaskCard } from "./tasks";
@@ -15,10 +15,9 @@ import { TaskCard } from "./tasks";
 export function Thread({ root, target, onClose }: { root: string; target: string | null; onClose: () => void }): VNode {
   const app = useApp();
   const handle = useRef<WindowedHandle | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
   const timeline = useMemo(() => app.follow(threadOf(root)), [root]);
+  const seek = useSeek(handle, timeline.items.value);
   useEffect(() => {
-    void timeline.load().then(() => setProblem(timeline.problem.value));
     void app.link
       .ask<PageFrame>({ type: "read", message: root })
       .then((page) => page.items[0]?.task && app.tasks.take(page.items[0]))
@@ -29,8 +28,13 @@ export function Thread({ root, target, onClose }: { root: string; target: string
     focusComposer.value = { thread: root, text: "" };
   }, [root]);
   useEffect(() => {
-    if (target !== null && target !== root && timeline.has(target)) handle.current?.show(target);
-  }, [target, timeline.items.value.length]);
+    if (target !== null && target !== root) seek(timeline, target);
+    else if (timeline.loading.value === "first") void timeline.load();
+  }, [timeline, target]);
+  const toEnd = (): void => {
+    if (timeline.later.value) void timeline.load().then(() => handle.current?.toEnd());
+    else handle.current?.toEnd();
+  };
   const items = timeline.items.value;
   const first = items[0]?.message === root ? items[0] : undefined;
   const task = app.tasks.byId.value.get(root);
@@ -40,13 +44,14 @@ export function Thread({ root, target, onClose }: { root: string; target: string
         <h2>Thread</h2>
         <IconButton icon="close" label="Close the thread" onClick={onClose} />
       </header>
-      {problem !== null && <p class="alarm">{problem}</p>}
+      {timeline.problem.value !== null && <p class="alarm">{timeline.problem.value}</p>}
       <Windowed
         rows={items}
         keyOf={(item: Item) => item.message}
         handle={handle}
         label="Replies"
         nearStart={() => void timeline.loadEarlier()}
+        nearEnd={() => void timeline.loadLater()}
         before={task !== undefined && <TaskCard task={task} inThread />}
         after={<div class="tail" />}
         render={(item, index) => {
@@ -61,14 +66,14 @@ export function Thread({ root, target, onClose }: { root: string; target: string
               />
               {item === first && (
                 <p class="replies-count">
-                  {items.length === 1 ? "No reply yet" : items.length === 2 ? "1 reply" : `${items.length - 1} replies`}
+                  {item.replies === 0 ? "No reply yet" : item.replies === 1 ? "1 reply" : `${item.replies} replies`}
                 </p>
               )}
             </>
           );
         }}
       />
-      <Composer thread={root} onSent={() => handle.current?.toEnd()} />
+      <Composer thread={root} onSent={toEnd} />
     </aside>
   );
 }
