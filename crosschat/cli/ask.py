@@ -109,7 +109,7 @@ def presets(home: str | None, as_json: bool) -> None:
     if as_json:
         text.echo_json({"presets": {one.name: list(one.rules) for one in found}})
     else:
-        text.print_table(("preset", "rules"), [(one.name, "\n".join(one.rules)) for one in found])
+        text.print_table(("preset", "rule"), [(one.name, rule) for one in found for rule in one.rules])
 
 
 def _rules(control: Control) -> wire.Rules:

@@ -113,7 +113,10 @@ def install(
         if not dry_run:
             kept = carry_out(prepared, client.program)
     except OSError as error:
-        raise Failure(f"{error.filename or files.plugin}: {error.strerror or error}", FAILED) from None
+        where = error.filename or files.plugin
+        raise Failure(
+            f"{where} cannot be written ({error.strerror or error}): mend that, then run this again", FAILED
+        ) from None
     shown = Shown(prepared, findings, client, kept, dry_run=dry_run)
     if as_json:
         text.echo_json(shown.as_json())

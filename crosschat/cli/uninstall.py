@@ -71,7 +71,10 @@ def uninstall(home: str | None, data: bool, yes: bool, as_json: bool) -> None:
         chosen.template_socket.unlink(missing_ok=True)  # by which the template sees that it is not needed
         foreign = _remove_data(chosen) if data else []
     except OSError as error:
-        raise Failure(f"{error.filename or folder}: {error.strerror or error}", FAILED) from None
+        where = error.filename or folder
+        raise Failure(
+            f"{where} cannot be removed ({error.strerror or error}): mend that, then run this again", FAILED
+        ) from None
     if as_json:
         text.echo_json(
             {

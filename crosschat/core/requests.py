@@ -390,8 +390,8 @@ def _agent(state: State, named: str) -> Agent:
     agent = state.agents.get(named) or state.agents.get(state.directory.find(named) or "")
     if agent is None:
         known = state.directory.candidates(named)
-        hint = f" Did you mean {', '.join(known)}?" if known else ""
-        raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}.{hint}", path="agent")
+        hint = f"Did you mean {', '.join(known)}?" if known else "`crosschat peers` shows all names."
+        raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}. {hint}", path="agent")
     return agent
 
 

@@ -142,8 +142,8 @@ def _author(state: State, sender: str) -> str:
     agent = state.directory.find(sender)
     if agent is None:
         known = state.directory.candidates(sender)
-        hint = f" Did you mean {', '.join(known)}?" if known else ""
-        raise Refused(Code.NOT_FOUND, f"No agent is called {sender[:64]!r}.{hint}", path="sender")
+        hint = f"Did you mean {', '.join(known)}?" if known else "`crosschat peers` shows all names."
+        raise Refused(Code.NOT_FOUND, f"No agent is called {sender[:64]!r}. {hint}", path="sender")
     return agent
 
 

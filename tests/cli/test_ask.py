@@ -52,7 +52,9 @@ def test_a_rule_is_removed_and_the_list_shown(run: Run, home: Home) -> None:
         assert "the list is empty" in run("ask", "remove", "WebFetch").stdout
         assert "the list is empty" in run("ask").stdout
         assert json.loads(run("ask", "list", "--json").stdout) == {"rules": []}
-        assert "Bash(npm publish:*)" in run("ask", "presets").stdout
+        shown = [line.strip().split(maxsplit=1) for line in run("ask", "presets").stdout.splitlines()]
+        assert shown[0] == ["preset", "rule"]
+        assert shown[1:] == [[one.name, rule] for one in PRESETS for rule in one.rules], "one rule a line"
     assert asked(hub)[0] == ("remove", "WebFetch")
 
 

@@ -330,6 +330,7 @@ def test_an_attempt_that_was_cut_short_is_completed(run: Run, plugin: Path, monk
         failed = run("install")
     assert failed.exit_code == 1
     assert "No space left" in failed.stderr
+    assert "run this again" in failed.stderr
     assert tree(plugin.parents[2]) == {}
     done(run("install"))
     assert tree(plugin.parents[2]) == whole
