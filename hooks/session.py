@@ -137,21 +137,23 @@ def ring(answer: bytes) -> str:
 def wait(path: str, line: bytes) -> int:
     """Ask until there is an answer; the status that this process ends with."""
     patient = b'"attended":true' in line
-    tries = TRIES if patient else 1
-    while True:
+    tries, session = TRIES, posix.getppid()
+    while posix.getppid() == session:
         try:
             said = ring(ask(path, line, patient=patient))
-        except ConnectionResetError:  # the hub went while this waited, and knows what was told
-            tries, line = TRIES_AGAIN, line.replace(b'"event":"stop"', b'"event":"wait"')
-        except OSError:
-            tries -= 1
-            if not tries:
+        except OSError as error:
+            if isinstance(error, ConnectionResetError):  # the hub went while this waited, and knows what was told
+                tries, line = TRIES_AGAIN, line.replace(b'"event":"stop"', b'"event":"wait"')
+            else:
+                tries -= 1
+            if not (patient and tries):
                 return 0
         else:
             if said:
                 posix.write(2, said.encode(errors="replace") + b"\n")
             return WAKES if said else 0
         time.sleep(RETRY_S)
+    return 0
 
 
 def main() -> int:

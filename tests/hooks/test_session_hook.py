@@ -213,6 +213,25 @@ def test_a_hook_that_is_to_go_at_once_does_not_wait(path: Path) -> None:
     assert "attended" not in json.loads(listener.asked)
 
 
+def test_a_session_without_a_person_does_not_look_for_a_hub_that_dies_before_it_answers(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(path))
+        door.listen()
+        hook = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(HOOK), str(path), "stop", "now"], stdin=subprocess.PIPE, env={}
+        )
+        assert hook.stdin is not None
+        hook.stdin.close()
+        connection, _ = door.accept()
+        connection.recv(1, socket.MSG_PEEK)  # it is there, and closing with it unread resets the connection
+        connection.close()
+        try:
+            assert hook.wait(20) == 0  # one that looks again does so for a minute
+        finally:
+            hook.kill()
+            hook.wait()
+
+
 def test_a_session_without_a_person_does_not_wait_for_a_hub_that_is_not_there(path: Path) -> None:
     assert start(path, "wait", {"session_id": "s"}, attended=False).returncode == 0
     listener = Listener(path, GO)
