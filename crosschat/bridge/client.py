@@ -145,7 +145,7 @@ class Link:
         self._push(wire.encode(frame))
 
     def _push(self, entry: Pending | bytes) -> None:
-        if self.connected and entry not in self._outbox:
+        if self.connected and (isinstance(entry, bytes) or entry not in self._outbox):  # what is posted is counted
             self._outbox.append(entry)
             self._work.set()
 

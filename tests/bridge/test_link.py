@@ -378,6 +378,17 @@ async def test_marks_that_were_lost_are_repeated_after_the_reconnect(
     assert await again.next(wire.Mark) == wire.Mark(upto=1)
 
 
+async def test_two_equal_reports_are_two(
+    autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
+) -> None:
+    peer = await hub.join()
+    await wait_all_tasks_blocked()
+    session.link.post(wire.Waking(wake="auto", way="none", replies=1, reply_bytes=10))
+    session.link.post(wire.Waking(wake="auto", way="none", replies=1, reply_bytes=10))
+    await wait_all_tasks_blocked()
+    assert sum(said.reply_bytes for said in peer.hear()) == 20
+
+
 async def test_the_status_survives_the_hub(
     autojump_clock: MockClock, hub: FakeHub, session: Session, nursery: trio.Nursery
 ) -> None:
