@@ -279,8 +279,8 @@ def test_the_theme_is_the_systems_until_one_is_chosen(desk: Desk) -> None:
         return bool(
             page.evaluate(
                 """() => {
-                    const ground = getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).slice(0, 3);
-                    return ground.every(part => Number(part) < 128);
+                    const ground = getComputedStyle(document.documentElement).backgroundColor;
+                    return ground.match(/\\d+/g).slice(0, 3).every(part => Number(part) < 128);
                 }"""
             )
         )

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.process]
 GATED: Final = """
 import atexit, os, sys
 from pathlib import Path
-from crosschat.hub import main, peers, sockets, succession, supervisor, tree
+from crosschat.hub import lock, main, peers, sockets, succession, tree
 from crosschat.journal.store import Log
 step, said, go = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
@@ -59,7 +59,7 @@ def gated(owner, attribute, before=None, after=None):
 
 gated(tree.Hub, "stop", before="decided")
 gated(peers.Doorway, "farewell", after="told")
-gated(tree.Hub, "_remove_note", before="cancelled", after="note removed")
+gated(lock.NoteFile, "withdraw", before="cancelled", after="note removed")
 gated(Path, "unlink", after=lambda arguments: f"{arguments[0].name} unlinked")
 gated(sockets.Door, "close", after=lambda arguments: f"{arguments[0].path.name} closed")
 gated(main, "save_index", before="log complete")
