@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -38,7 +36,6 @@ ASKING: dict[str, object] = {
     "tool_input": {"questions": QUESTIONS},
 }
 HEAD = payload_head("r1", "ab", "cd")
-ROUNDS = 20_000
 
 
 def asked(fields: dict[str, object] | None = None) -> Asked:
@@ -238,40 +235,3 @@ def test_before_a_use_a_decision_has_the_form_of_that_event() -> None:
 def test_values_that_python_takes_for_equal_are_not_the_same_json(one: object, other: object) -> None:
     assert not same(one, other)
     assert same(one, one)
-
-
-PIECES = (
-    "rm -rf /", " ", "\\u202e", "\\u200b", "\u202e", "\u200b", "\u2028", "\U000e0001", "\\ud83d\\ude00", "\\ud800",
-    "é", "\\n", '\\"', "\\\\", "\\u0000", "\x7f", "😀", "a" * 500,
-)  # fmt: skip
-
-
-def test_of_many_made_up_requests_what_was_sent_is_hashed_shown_and_answered_for() -> None:
-    """Keys twice, half surrogates, depth, and whatever prints nothing: shown unchanged, or not shown at all."""
-    seed = int(time.time())
-    random = Random(seed)
-    shown = 0
-    for number in range(ROUNDS):
-        text = "".join(random.choices(PIECES, k=random.randrange(6)))
-        extra = random.choice(
-            ["", '"command":"ls",', '"x":NaN,', '"x":1e999,', '"x":0.1,', '"x":' + "[" * random.randrange(40) + ","]
-        )
-        given = f'{{{extra}"command":"{text}"}}'
-        raw = f'{{"hook_event_name":"PermissionRequest","tool_name":"Bash","tool_input":{given}}}'.encode()
-        try:
-            found = read_request(raw)
-        except BadFrame:
-            continue
-        shown += 1
-        where = f"seed {seed}, round {number}"
-        nonce = random.randbytes(32)
-        assert found.text.encode() == raw, where
-        assert json.loads(raw)["tool_input"] == found.given, where
-        known = hashlib.sha256(nonce + raw).hexdigest()
-        assert digest(nonce, raw) == known, where
-        head = payload_head("r", known, nonce.hex())
-        output = json.dumps(dialog({"behavior": "deny", "message": text}), ensure_ascii=random.random() < 0.5)
-        assert read_decision(found, f"{head}{output}}}", head).output == output, where
-        with pytest.raises(Refused):
-            read_decision(found, f"{payload_head('r', known[::-1], nonce.hex())}{output}}}", head)
-    assert shown > ROUNDS / 10, f"seed {seed}"

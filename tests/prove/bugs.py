@@ -6,6 +6,8 @@ test around a part that needs no process. Nothing of this is in the product, and
 
 from __future__ import annotations
 
+import hashlib
+import json
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +17,14 @@ import attrs
 import pytest
 import trio
 
+from crosschat import codec, wire
 from crosschat.core import handle as rules
+from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
 from crosschat.core import views
 from crosschat.core.remembered import Remembered
 from crosschat.hub import main as hub_main
-from crosschat.hub import peers, router, tree
+from crosschat.hub import peers, permissions, router, tree
 from crosschat.hub.delivery import Delivery
 from crosschat.hub.recovery import recover
 from crosschat.journal import files as journal_files
@@ -28,10 +32,12 @@ from crosschat.journal import manifest, recovery, scan, tail, writer
 from crosschat.journal.files import Files
 from crosschat.journal.format import decode
 from crosschat.wire import BadgeView, Hello
+from tests.prove import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from types import ModuleType
 
     from crosschat.journal.files import Bytes
     from crosschat.journal.index import Snapshot
@@ -364,6 +370,50 @@ def lines_twice_in_files(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(manifest.Manifest, "_list", listed)
 
 
+# --- approvals
+
+
+def digest_over_parsed(patch: pytest.MonkeyPatch) -> None:
+    def digest(nonce: bytes, raw: bytes) -> str:
+        return hashlib.sha256(nonce + json.dumps(json.loads(raw)).encode()).hexdigest()
+
+    patch.setattr(permission_rules, "digest", digest)
+
+
+def key_twice_is_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(codec, "_object_once", dict)
+
+
+def invisible_is_not_shown(patch: pytest.MonkeyPatch) -> None:
+    original = permission_rules.read_request
+
+    def read_request(raw: bytes) -> permission_rules.Asked:
+        asked = original(raw)
+        return attrs.evolve(asked, text=asked.text.replace("\u200b", ""))
+
+    patch.setattr(permission_rules, "read_request", read_request)
+
+
+def output_is_written_anew(patch: pytest.MonkeyPatch) -> None:
+    def encode_verdict(request: str, digest: str, output: str) -> bytes:
+        return wire.encode_verdict(request, digest, json.dumps(json.loads(output), separators=(",", ":")))
+
+    patch.setattr(permissions, "encode_verdict", encode_verdict)
+
+
+def hook_trusts_the_hub(patch: pytest.MonkeyPatch) -> None:
+    """It does not compare the digest."""
+    original = inputs.load_hook
+
+    def load_hook() -> ModuleType:
+        hook = original()
+        check = hook.output
+        vars(hook)["output"] = lambda line, _: check(line, line[37:101])
+        return hook
+
+    patch.setattr(inputs, "load_hook", load_hook)
+
+
 BUGS: Final = (
     Bug("ack before sync", "kill", ack_before_sync),
     Bug("publish before sync", "kill", publish_before_sync),
@@ -392,4 +442,9 @@ BUGS: Final = (
     Bug("a reader resumes too late", "kill", resume_too_late),
     Bug("a reader resumes too early", "kill", resume_too_early),
     Bug("files have lines twice after a kill", "kill", lines_twice_in_files),
+    Bug("the digest is over the parsed request", "inputs", digest_over_parsed),
+    Bug("a key that is there twice is read", "inputs", key_twice_is_read),
+    Bug("the page is not shown what is invisible", "inputs", invisible_is_not_shown),
+    Bug("the output is parsed and written anew", "inputs", output_is_written_anew),
+    Bug("the hook does not compare the digest", "inputs", hook_trusts_the_hub),
 )

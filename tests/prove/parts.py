@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import behind, claims, crash, damage, faults, image, retries
+from tests.prove import behind, claims, crash, damage, faults, image, inputs, retries
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
@@ -31,5 +31,6 @@ PARTS: Final = (
     Part("damage", 1, damage.run, short=10),
     Part("behind", 0.5, behind.run),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
+    Part("inputs", 1, inputs.run, short=4),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),
 )

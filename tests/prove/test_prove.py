@@ -25,6 +25,7 @@ MINIMUM = {
     "retries": ("retried requests", 100),
     "claims": ("races", 10),
     "damage": ("damages", 900),
+    "inputs": ("inputs", 6000),
     "behind": ("messages caught up with", 3000),
     "image": ("image power cuts", 10),
 }
