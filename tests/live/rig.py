@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-WAIT_S: Final = 5.0
+WAIT_S: Final = 20.0  # nothing waits so long unless it is broken, or the machine is loaded
 START_S: Final = 30.0  # on a loaded machine the interpreter alone may take seconds
 
 Frame = TypeVar("Frame")
