@@ -23,8 +23,8 @@ from crosschat.journal.format import encode
 from crosschat.journal.store import Log
 from crosschat.model import AgentJoined, AnyRecord, Epoch, Message
 
+from .figures import percentiles_ms
 from .rig import PrivateHub, private_hub, resident_mib
-from .scenarios import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def await_index(hub: PrivateHub) -> float:
 
 
 def report(name: str, times_s: list[float], note: str = "") -> None:
-    values = " · ".join(f"{key.strip()} {value:.2f}" for key, value in percentiles(times_s, "").items())
+    values = " · ".join(f"{key.strip()} {value:.2f}" for key, value in percentiles_ms("", times_s).items())
     print(f"{name:<28} {values} {note}", flush=True)
 
 

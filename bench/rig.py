@@ -1,4 +1,4 @@
-"""A private hub and light clients for measuring it.
+"""A private hub, and light clients for measuring it.
 
 An agent is the process that connected, so each client of the rig is dialled by a child process that then only lives
 on; its socket is handed to this one, which drives all of them. Everything that is started is ended with its context.
@@ -9,12 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,61 +19,62 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from crosschat.bridge.launch import hub_command
+from crosschat.paths import Home
 from crosschat.wire import PROTOCOL, AgentFrame, Hello, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
-START_DEADLINE_S: Final = 30.0
+END_DEADLINE_S: Final = 30.0
 
 
 @attrs.frozen
 class PrivateHub:
     """A running hub on a directory of its own. `started_s`: from spawning it to both sockets accepting."""
 
-    home: Path
+    home: Home
     process: subprocess.Popen[bytes]
     started_s: float
-
-    @property
-    def agents_socket(self) -> Path:
-        return self.home / "run" / "agents.sock"
 
     def ask(self, op: str, **fields: object) -> dict[str, object]:
         """One request on the control socket and its answer."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(self.home / "run" / "control.sock"))
+            sock.connect(str(self.home.control_socket))
             sock.sendall(json.dumps({"op": op, "id": "1", **fields}).encode() + b"\n")
             answer: dict[str, object] = json.loads(sock.makefile("rb").readline())
         return answer
 
 
 @contextmanager
-def private_hub(home: Path | None = None) -> Iterator[PrivateHub]:
-    """Start a hub with raised quotas on `home`, or on a temporary directory; stopped in the end, and the latter
-    removed."""
-    with tempfile.TemporaryDirectory(prefix="crosschat-bench-", dir="/tmp") as directory:
-        home = home or Path(directory) / "h"
-        reading, writing = os.pipe()
-        begun = time.perf_counter()
-        command = [sys.executable, "-m", "crosschat.hub", "--home", str(home), "--stay", "--quotas", RAISED_QUOTAS]
-        process = subprocess.Popen([*command, "--ready-fd", str(writing)], pass_fds=[writing])
-        try:
-            os.close(writing)
-            with os.fdopen(reading, "rb") as ready:
-                line = ready.readline()
-            started_s = time.perf_counter() - begun
-            if b'"pid"' not in line:
-                raise RuntimeError(f"the hub did not start: {line.decode(errors='replace').strip() or 'no answer'}")
-            yield PrivateHub(home, process, started_s)
-        finally:
-            process.terminate()
-            try:
-                process.wait(START_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def private_hub(directory: Path) -> Iterator[PrivateHub]:
+    """Start a hub with raised quotas, into which others of this user may look, on `directory`; stopped in the end."""
+    home = Home(directory)
+    reading, writing = os.pipe()
+    begun = time.perf_counter()
+    command = [*hub_command(home, stay=True), "--debuggable", "--quotas", RAISED_QUOTAS, "--ready-fd", str(writing)]
+    process = subprocess.Popen(command, pass_fds=[writing])
+    try:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as ready:
+            line = ready.readline()
+        started_s = time.perf_counter() - begun
+        if b'"pid"' not in line:
+            raise RuntimeError(f"the hub did not start: {line.decode(errors='replace').strip() or 'no answer'}")
+        yield PrivateHub(home, process, started_s)
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, and see that it does."""
+    process.terminate()
+    try:
+        process.wait(END_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -139,7 +137,7 @@ class Client:
     def receive(self) -> bytes:
         """The payload of the next text frame."""
         while True:
-            payloads = self.take()
+            payloads = self.take(1)
             if payloads:
                 return payloads[0]
             self.fill()
@@ -150,7 +148,7 @@ class Client:
             raise RuntimeError("the hub closed a connection of the bench")
         self.buffer += received
 
-    def take(self, most: int = 1) -> list[bytes]:
+    def take(self, most: int = 1 << 16) -> list[bytes]:
         """Up to `most` text frames that have arrived whole."""
         found: list[bytes] = []
         while len(found) < most and len(self.buffer) >= 2:
@@ -178,13 +176,6 @@ def masked(data: bytes) -> bytes:
     else:
         head = b"\x81\xff" + size.to_bytes(8, "big")
     return head + b"\0\0\0\0" + data
-
-
-def selector_of(clients: list[Client]) -> selectors.DefaultSelector:
-    selector = selectors.DefaultSelector()
-    for client in clients:
-        selector.register(client.sock, selectors.EVENT_READ, client)
-    return selector
 
 
 def resident_mib(pid: int) -> float:

@@ -45,6 +45,7 @@ EVERYDAY: Final = {
     "doctor": ("doctor", "Find out what is wrong, and what to do."),
     "install": ("install", "Install the plugin for Claude Code."),
     "uninstall": ("uninstall", "Remove the plugin for Claude Code."),
+    "bench": ("bench", "Measure how fast CrossChat is here."),
     "demo": ("demo", "Watch two sessions finish a task and survive a crash of the hub."),
 }
 HIDDEN: Final = {"serve": ("serve", "Run the MCP server of one session, on stdin and stdout.")}

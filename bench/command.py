@@ -1,0 +1,51 @@
+"""One run from the command line's options: measured, shown, saved."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from . import show
+from .run import Run, about, measure_all, steps
+from .run_file import to_document
+from .scenarios import SCENARIOS
+from .systems import CrossChat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .run import Asked, Table
+    from .systems import System
+
+WIDE = 160  # columns of a table that goes into a file or a pipe
+
+
+def names() -> list[str]:
+    """The scenarios, in the order in which they are measured."""
+    return list(SCENARIOS)
+
+
+def measure(wanted: Sequence[str], asked: Asked, *, below: Path, save: Path | None, as_json: bool) -> None:
+    """Measure these scenarios, or all if none is named. Tables are printed as they are complete. Raises RuntimeError if
+    a system or a client of the bench fails, OSError if the file cannot be written."""
+    scenarios = [SCENARIOS[name] for name in SCENARIOS if not wanted or name in wanted]
+    systems: list[System] = [CrossChat()]
+    tables: list[Table] = []
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    with ExitStack() as stack:
+        begin = stack.enter_context(show.progress(steps(scenarios, systems, asked)))
+        for table in measure_all(scenarios, systems, asked, below=below, begin=begin):
+            tables.append(table)
+            if not as_json:
+                console.print(show.draw(table))
+    document = to_document(Run(about=about(systems, below), asked=asked, tables=tuple(tables)))
+    if save is not None:
+        save.write_text(json.dumps(document, indent=1) + "\n")
+    if as_json:
+        print(json.dumps(document))

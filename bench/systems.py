@@ -1,0 +1,145 @@
+"""What is measured, behind one face: CrossChat, and whatever it is compared with in the same run.
+
+The harness opens one sender and many readers of a running system, and drives all of them from one thread over plain
+sockets, so that every system pays the same for its clients. A system says how it is started, what goes over a sender's
+socket for one message, and how many messages the bytes that came to a reader are.
+
+A new system is a module below `bench/versus/` with one class that keeps `System`, listed in `bench/versus/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from crosschat.wire import Send
+
+from .rig import Client, PrivateHub, dialled, private_hub
+from .sessions import Wake, pair_of_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+
+class Reader(Protocol):
+    """A subscriber. Its socket stays blocking: `take` is called when the kernel says that there is something."""
+
+    def fileno(self) -> int: ...
+
+    def take(self) -> int:
+        """Receive once; how many messages of the sender are complete with that. Raises if the connection ended."""
+
+
+class Sender(Protocol):
+    """Who writes. `take` counts confirmations as a `Reader` counts messages, and is not called where none come."""
+
+    def fileno(self) -> int: ...
+
+    def send(self, content: str) -> None:
+        """Hand one message to the system: return when its bytes have left."""
+
+    def take(self) -> int: ...
+
+
+class Running(Protocol):
+    """A system that runs. `pid`: of the process in the middle, for its memory. Everything ends with its context."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def open(self, readers: int) -> tuple[Sender, Sequence[Reader]]:
+        """One sender and its readers, all of them joined when this returns; called once."""
+
+
+class Pair(Protocol):
+    """Two sessions, the second of which waits for messages by a tool."""
+
+    def wake(self, content: str) -> Wake:
+        """Have the second wait, and only then the first send."""
+
+
+class System(Protocol):
+    """`confirms`: the sender is told when a message is accepted. `note` says what the system promises, in a line."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def note(self) -> str: ...
+
+    @property
+    def confirms(self) -> bool: ...
+
+    def start(self, directory: Path) -> AbstractContextManager[Running]:
+        """Start it with everything it writes in `directory`, which is on the disk that is measured and empty."""
+
+    def start_pair(self, directory: Path) -> AbstractContextManager[Pair] | None:
+        """The same with two sessions, for the wake-up from tool to tool; None if it has no such thing."""
+
+
+@attrs.frozen
+class CrossChat:
+    """The hub of this installation with raised quotas; agents at its socket, or two real `crosschat serve`."""
+
+    name: str = "crosschat"
+    note: str = "confirms a message once it is synced to the disk"
+    confirms: bool = True
+
+    @contextmanager
+    def start(self, directory: Path) -> Iterator[RunningHub]:
+        with private_hub(directory / "h") as hub, ExitStack() as stack:
+            yield RunningHub(hub, stack)
+
+    @contextmanager
+    def start_pair(self, directory: Path) -> Iterator[Pair]:
+        with private_hub(directory / "h") as hub, pair_of_sessions(hub.home) as pair:
+            yield pair
+
+
+@attrs.frozen
+class RunningHub:
+    """A private hub; its agents are disconnected by `stack`."""
+
+    hub: PrivateHub
+    stack: ExitStack
+
+    @property
+    def pid(self) -> int:
+        return self.hub.process.pid
+
+    def open(self, readers: int) -> tuple[Agent, list[Agent]]:
+        sockets = self.stack.enter_context(dialled(self.hub.home.agents_socket, readers + 1))
+        sender, *others = [Agent(Client(sock, f"bench{number}")) for number, sock in enumerate(sockets)]
+        return sender, others
+
+
+class Agent:
+    """An agent at the hub's socket, as sender and as reader."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._sent = 0
+
+    def fileno(self) -> int:
+        return self.client.sock.fileno()
+
+    def send(self, content: str) -> None:
+        self._sent += 1
+        self.client.send(Send(id="b", cid=str(self._sent), content=content))
+
+    def take(self) -> int:
+        self.client.fill()
+        return sum(_messages_in(payload) for payload in self.client.take())
+
+
+def _messages_in(payload: bytes) -> int:
+    """Messages of a delivery, or one for a confirmation. Contents of the bench have no quotes."""
+    if payload.startswith(b'{"type":"batch"'):
+        return payload.count(b'"seq":')
+    if payload.startswith(b'{"type":"error"'):
+        raise RuntimeError(f"the hub refused: {payload.decode()}")
+    return int(payload.startswith(b'{"type":"sent"'))

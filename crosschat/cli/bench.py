@@ -1,0 +1,120 @@
+"""`crosschat bench`: how fast CrossChat is on this machine, measured on private hubs that are gone afterwards.
+
+What measures is `bench/` of a checkout, and `crosschat/_bench` of an installation; this is its face. It is imported
+when the command runs, for it needs what no other command does.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from crosschat.cli.failure import FAILED, USAGE, Failure
+from crosschat.cli.options import json_option
+from crosschat.paths import resource
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+AGENTS_MOST: Final = 500
+MESSAGES_MOST: Final = 1_000_000
+SIZE_MOST: Final = 30_000  # below the limit of a message
+# Whose terminal it runs in, and the settings made there, are not its business.
+FOREIGN_VARIABLES: Final = ("CLAUDE", "CROSSCHAT_")
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers from 1 to `most`, with commas between them."""
+
+    name = "numbers"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            found = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(1 <= number <= self._most for number in found):
+            self.fail(f"{value!r}: write whole numbers from 1 to {self._most} with commas between, as in 1,10,50")
+        return found
+
+
+@click.command()
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1)
+@click.option(
+    "--agents", type=Numbers(AGENTS_MOST), default="1,10,50", show_default=True, help="Readers of a fan-out, a list."
+)
+@click.option(
+    "--messages",
+    type=click.IntRange(1, MESSAGES_MOST),
+    default=2000,
+    show_default=True,
+    help="Messages of what is counted per second.",
+)
+@click.option(
+    "--size", type=click.IntRange(16, SIZE_MOST), default=200, show_default=True, help="Bytes of each message."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Repetitions of what is timed."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1, 100), default=3, show_default=True, help="Measurements, each on a new hub."
+)
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where the hubs write, instead of the temporary directory: its disk is what is measured.",
+)
+@click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
+@json_option
+def bench(
+    scenarios: tuple[str, ...],
+    agents: tuple[int, ...],
+    messages: int,
+    size: int,
+    rounds: int,
+    repeat: int,
+    directory: Path | None,
+    save: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how fast CrossChat is here.
+
+    Every hub that is measured is a private one on a temporary directory, with its log synced as always and its quotas
+    raised; yours is not touched. Figures depend on the disk and on what else runs: each table says how long the disk
+    takes to sync.
+
+    \b
+    Examples:
+      crosschat bench                              everything, a few minutes
+      crosschat bench wake --rounds 500
+      crosschat bench throughput --agents 1,10,50,100 --messages 10000
+
+    Exit status: 0 done, 1 something failed, 2 wrong option.
+    """
+    command = _bench("command")
+    unknown = [name for name in scenarios if name not in command.names()]
+    if unknown:
+        raise click.UsageError(f"there is no scenario {unknown[0]!r}: use one of {', '.join(command.names())}")
+    for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
+        del os.environ[name]
+    asked = _bench("run").Asked(agents=agents, messages=messages, size=size, rounds=rounds, repeat=repeat)
+    try:
+        command.measure(scenarios, asked, below=directory or Path(tempfile.gettempdir()), save=save, as_json=as_json)
+    except (RuntimeError, OSError) as error:
+        raise Failure(f"the measurement failed: {error}", FAILED) from error
+
+
+def _bench(module: str) -> ModuleType:
+    """A module of the benchmarks, from where they are: in the package, or beside it in a checkout."""
+    place = resource("bench")
+    if place is None:
+        raise Failure("this installation has no benchmarks: install the package again", USAGE)
+    return import_module(f"bench.{module}" if place.name == "bench" else f"crosschat.{place.name}.{module}")
