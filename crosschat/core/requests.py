@@ -243,13 +243,7 @@ def _check_filter(state: State, entry: Entry, wanted: TaskFilter) -> str | None:
     check_length("filter.agentId", wanted.agent)
     check_length("filter.gitProject", wanted.project)
     check_length("filter.workingDirReq", wanted.working_dir)
-    agent = None
-    if wanted.agent is not None:
-        agent = wanted.agent if wanted.agent in state.agents else state.directory.find(wanted.agent)
-    if wanted.agent is not None and agent is None:
-        known = state.directory.candidates(wanted.agent)
-        hint = f" Did you mean {', '.join(known)}?" if known else " list_peers shows all names."
-        raise Refused(Code.NOT_FOUND, f"No agent is called {wanted.agent!r}.{hint}", path="filter.agentId")
+    agent = agent_called(state, wanted.agent, path="filter.agentId").id if wanted.agent is not None else None
     if wanted.working_dir is not None and not wanted.working_dir.startswith("/"):
         raise Refused(Code.INVALID, "filter.workingDirReq is an absolute path.", path="filter.workingDirReq")
     if agent is not None and not entry.readable_by(agent):
@@ -312,7 +306,7 @@ def _release(state: State, who: Actor, frame: ReleaseTask, slot: Slot) -> tuple[
 def _reassign(state: State, presence: Presence, who: Actor, frame: ReassignTask, slot: Slot) -> tuple[AnyRecord, ...]:
     """The person's word overrides the task's filter, and takes it from whoever holds it."""
     entry = readable(state, who, frame.message, path="message")
-    agent = _agent(state, frame.agent)
+    agent = agent_called(state, frame.agent, path="agent")
     task = state.tasks.get(entry.seq)
     tasks.refuse_reassign(state, presence, task, frame.message, agent)
     if not entry.readable_by(agent.id):
@@ -385,13 +379,13 @@ def _badge(state: State, who: Actor, frame: AddBadge, slot: Slot) -> tuple[AnyRe
     )
 
 
-def _agent(state: State, named: str) -> Agent:
-    """The agent with this id or name. Raises Refused."""
+def agent_called(state: State, named: str, path: str) -> Agent:
+    """The agent with this id or name. Raises Refused, with the names that may be meant."""
     agent = state.agents.get(named) or state.agents.get(state.directory.find(named) or "")
     if agent is None:
         known = state.directory.candidates(named)
-        hint = f"Did you mean {', '.join(known)}?" if known else "`crosschat peers` shows all names."
-        raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}. {hint}", path="agent")
+        hint = f"Did you mean {', '.join(known)}?" if known else "list_peers, or `crosschat peers`, shows all names."
+        raise Refused(Code.NOT_FOUND, f"No agent is called {named[:64]!r}. {hint}", path=path)
     return agent
 
 
@@ -401,7 +395,7 @@ def _probe(state: State, who: Actor, frame: Probe, slot: Slot) -> Message:
 
 
 def _pause(state: State, who: Actor, frame: PauseAgent, slot: Slot) -> tuple[AnyRecord, ...]:
-    agent = _agent(state, frame.agent)
+    agent = agent_called(state, frame.agent, path="agent")
     if agent.paused == frame.paused:
         return ()
     return (Pause(**_head(state, who, slot), agent=agent.id, paused=frame.paused),)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from crosschat.core.history import parse_badge
-from crosschat.core.requests import readable
+from crosschat.core.requests import agent_called, readable
 from crosschat.core.views import badges_of
 from crosschat.errors import Code, Refused
 from crosschat.limits import PAGE_ITEMS_MAX, QUERY_CHARS, QUERY_WORDS
@@ -137,14 +137,7 @@ def _phrases(query: str) -> tuple[str, ...]:
 
 
 def _author(state: State, sender: str) -> str:
-    if sender in state.agents or sender in (USER, CLI, SYSTEM):
-        return sender
-    agent = state.directory.find(sender)
-    if agent is None:
-        known = state.directory.candidates(sender)
-        hint = f"Did you mean {', '.join(known)}?" if known else "`crosschat peers` shows all names."
-        raise Refused(Code.NOT_FOUND, f"No agent is called {sender[:64]!r}. {hint}", path="sender")
-    return agent
+    return sender if sender in (USER, CLI, SYSTEM) else agent_called(state, sender, path="sender").id
 
 
 def _time_s(text: str | None, path: str) -> int | None:

@@ -64,7 +64,7 @@ def test_words_and_quoted_runs_of_words_become_phrases(query: str, phrases: tupl
         ({"badge": ":x"}, Code.INVALID, "badge"),
         ({"since": "yesterday"}, Code.INVALID, "since"),
         ({"until": "2026-05-04T03:02:01"}, Code.INVALID, "until"),
-        ({"sender": "nobody"}, Code.NOT_FOUND, "No agent is called 'nobody'. `crosschat peers` shows all names."),
+        ({"sender": "nobody"}, Code.NOT_FOUND, "No agent is called 'nobody'. list_peers, or `crosschat peers`, shows"),
         ({"before": "m1-none"}, Code.NOT_FOUND, "no message"),
         ({"query": "x" * (QUERY_CHARS + 1)}, Code.INVALID, "characters"),
         ({"query": "x " * (QUERY_WORDS + 1)}, Code.INVALID, "words"),
