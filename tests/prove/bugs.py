@@ -23,12 +23,13 @@ from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
 from crosschat.core import views
 from crosschat.core.remembered import Remembered
+from crosschat.hub import audit, peers, permissions, router, tree
 from crosschat.hub import main as hub_main
-from crosschat.hub import peers, permissions, router, tree
 from crosschat.hub.delivery import Delivery
 from crosschat.hub.recovery import recover
 from crosschat.journal import files as journal_files
 from crosschat.journal import manifest, recovery, scan, tail, writer
+from crosschat.journal.audit import AuditFile
 from crosschat.journal.files import Files
 from crosschat.journal.format import decode
 from crosschat.wire import BadgeView, Hello
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from crosschat.journal.files import Bytes
     from crosschat.journal.index import Snapshot
-    from crosschat.model import Receipt
+    from crosschat.model import JsonObject, Receipt
 
 
 @attrs.frozen
@@ -73,17 +74,27 @@ def _with_files(
     patch: pytest.MonkeyPatch, method: str, instead: Callable[[Files], dict[str, Callable[..., object]]]
 ) -> None:
     """During that method of the log's tail some calls on files are others."""
-    original = getattr(tail.Tail, method)
+    _with_files_of(patch, tail.Tail, "files", method, instead)
 
-    def changed(self: tail.Tail, *arguments: object) -> object:
-        real = self.files
-        self.files = _Except(real, instead(real))  # type: ignore[assignment]
+
+def _with_files_of(
+    patch: pytest.MonkeyPatch,
+    owner: type,
+    files: str,
+    method: str,
+    instead: Callable[[Files], dict[str, Callable[..., object]]],
+) -> None:
+    original = getattr(owner, method)
+
+    def changed(self: object, *arguments: object) -> object:
+        real = getattr(self, files)
+        setattr(self, files, _Except(real, instead(real)))
         try:
             return original(self, *arguments)
         finally:
-            self.files = real
+            setattr(self, files, real)
 
-    patch.setattr(tail.Tail, method, changed)
+    patch.setattr(owner, method, changed)
 
 
 def _nothing(*_: object) -> None:
@@ -136,7 +147,7 @@ def publish_before_sync(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_sync(patch: pytest.MonkeyPatch) -> None:
-    _with_files(patch, "append", lambda _: {"fdatasync": _nothing})
+    _with_files(patch, "append", _without_sync)
 
 
 def no_directory_sync(patch: pytest.MonkeyPatch) -> None:
@@ -173,16 +184,21 @@ def format_not_synced(patch: pytest.MonkeyPatch) -> None:
 
 
 def retry_sync(patch: pytest.MonkeyPatch) -> None:
-    def instead(real: Files) -> dict[str, Callable[..., object]]:
-        def again(fd: int) -> None:
-            try:
-                real.fdatasync(fd)
-            except OSError:
-                real.fdatasync(fd)
+    _with_files(patch, "append", _syncing_again)
 
-        return {"fdatasync": again}
 
-    _with_files(patch, "append", instead)
+def _without_sync(_: Files) -> dict[str, Callable[..., object]]:
+    return {"fdatasync": _nothing}
+
+
+def _syncing_again(real: Files) -> dict[str, Callable[..., object]]:
+    def again(fd: int) -> None:
+        try:
+            real.fdatasync(fd)
+        except OSError:
+            real.fdatasync(fd)
+
+    return {"fdatasync": again}
 
 
 # --- writes
@@ -414,6 +430,63 @@ def hook_trusts_the_hub(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(inputs, "load_hook", load_hook)
 
 
+def allow_before_audit(patch: pytest.MonkeyPatch) -> None:
+    """The answer does not wait for the line."""
+    original = audit.Audit.write
+
+    async def later(self: audit.Audit, fields: JsonObject) -> None:
+        with suppress(OSError):
+            await original(self, fields)
+
+    async def write(self: audit.Audit, fields: JsonObject) -> None:
+        trio.lowlevel.spawn_system_task(later, self, fields)
+        await trio.lowlevel.checkpoint()
+
+    patch.setattr(audit.Audit, "write", write)
+
+
+def audit_not_synced(patch: pytest.MonkeyPatch) -> None:
+    _with_files_of(patch, AuditFile, "_files", "append", _without_sync)
+
+
+def audit_synced_again(patch: pytest.MonkeyPatch) -> None:
+    _with_files_of(patch, AuditFile, "_files", "append", _syncing_again)
+
+
+def audit_error_overlooked(patch: pytest.MonkeyPatch) -> None:
+    original = audit.Audit.write
+
+    async def write(self: audit.Audit, fields: JsonObject) -> None:
+        with suppress(OSError):
+            await original(self, fields)
+
+    patch.setattr(audit.Audit, "write", write)
+
+
+def older_decision_is_taken(patch: pytest.MonkeyPatch) -> None:
+    """What was signed may be about another request."""
+    original = permission_rules.read_decision
+
+    def read_decision(asked: permission_rules.Asked, payload: str, _: str) -> permission_rules.Decision:
+        head, found, _rest = payload.partition('"output":')
+        return original(asked, payload, head + found)
+
+    patch.setattr(permission_rules, "read_decision", read_decision)
+
+
+def decided_twice(patch: pytest.MonkeyPatch) -> None:
+    """A request that is being decided still counts as pending."""
+    original = permissions.PermissionDesk.decide
+
+    async def decide(self: permissions.PermissionDesk, *, request: str, **given: str) -> None:
+        waiting = self._waiting.get(request)
+        if waiting is not None and waiting.state == "deciding":
+            waiting.state = "pending"
+        await original(self, request=request, **given)
+
+    patch.setattr(permissions.PermissionDesk, "decide", decide)
+
+
 BUGS: Final = (
     Bug("ack before sync", "kill", ack_before_sync),
     Bug("publish before sync", "kill", publish_before_sync),
@@ -447,4 +520,10 @@ BUGS: Final = (
     Bug("the page is not shown what is invisible", "inputs", invisible_is_not_shown),
     Bug("the output is parsed and written anew", "inputs", output_is_written_anew),
     Bug("the hook does not compare the digest", "inputs", hook_trusts_the_hub),
+    Bug("an allow leaves before its line is durable", "approval faults", allow_before_audit),
+    Bug("the audit is not synced", "approval faults", audit_not_synced),
+    Bug("a failed sync of the audit is retried", "approval faults", audit_synced_again),
+    Bug("an audit that cannot be written is overlooked", "approval faults", audit_error_overlooked),
+    Bug("a decision on an earlier request is taken", "approval faults", older_decision_is_taken),
+    Bug("two decisions on one request are taken", "approval faults", decided_twice),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import behind, claims, crash, damage, faults, image, inputs, retries
+from tests.prove import approvals, behind, claims, crash, damage, faults, image, inputs, retries
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
@@ -32,5 +32,6 @@ PARTS: Final = (
     Part("behind", 0.5, behind.run),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
     Part("inputs", 1, inputs.run, short=4),
+    Part("approval faults", 1, approvals.run),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),
 )

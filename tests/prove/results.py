@@ -76,6 +76,11 @@ PROMISES: Final = (
         (("inputs", "made inputs: hashed, shown and printed are the same bytes", 1_000_000),),
     ),
     Promise(
+        "P12",
+        "Every failure of an approval asks or denies",
+        (("approval faults", "approvals with a fault or an end at each step", 10_000),),
+    ),
+    Promise(
         "P17",
         "A slow reader hurts nobody and catches up completely",
         (("messages caught up with", "messages caught up with", 100_000),),

@@ -12,7 +12,7 @@ import pytest
 from tests.prove import bugs
 from tests.prove.outcome import Room
 from tests.prove.parts import PARTS
-from tests.prove.zygote import Zygote
+from tests.prove.zygote import ROOT, Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,3 +46,4 @@ def test_a_seeded_bug_is_found(bug: bugs.Bug, zygote: Zygote, monkeypatch: pytes
 
 def test_there_are_enough_of_them_and_no_two_are_called_the_same() -> None:
     assert len({bug.name for bug in bugs.BUGS}) == len(bugs.BUGS) >= 15
+    assert f"; {len(bugs.BUGS)} bugs planted on purpose" in (ROOT / "README.md").read_text()

@@ -26,6 +26,7 @@ MINIMUM = {
     "claims": ("races", 10),
     "damage": ("damages", 900),
     "inputs": ("inputs", 6000),
+    "approval faults": ("approval faults", 250),
     "behind": ("messages caught up with", 3000),
     "image": ("image power cuts", 10),
 }
