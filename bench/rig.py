@@ -9,24 +9,29 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from crosschat import version
 from crosschat.bridge.launch import hub_command
 from crosschat.paths import Home
-from crosschat.wire import PROTOCOL, AgentFrame, Hello, encode
+from crosschat.wire import PROTOCOL, AgentFrame, ClaimTask, FlagTask, Hello, Read, Search, Send, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Request: TypeAlias = Send | Read | Search | FlagTask | ClaimTask
+
 RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
+ANSWER_S: Final = 60.0  # then a client of the bench gives up
 END_DEADLINE_S: Final = 30.0
 
 
@@ -65,6 +70,8 @@ def private_hub(directory: Path) -> Iterator[PrivateHub]:
         yield PrivateHub(home, process, started_s)
     finally:
         end(process)
+        if not home.run.is_relative_to(directory):  # the directory has so long a path that its sockets are elsewhere
+            shutil.rmtree(home.run, ignore_errors=True)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -75,6 +82,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def own_agent(home: Home, name: str, *, epoch: str | None = None, after: int | None = None) -> Iterator[Client]:
+    """This process itself as an agent, which it is again when it comes back."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(ANSWER_S)
+        sock.connect(os.fspath(home.agents_socket))
+        yield Client(sock, name, epoch=epoch, after=after)
 
 
 @contextmanager
@@ -93,6 +109,7 @@ def dialled(path: Path, count: int) -> Iterator[list[socket.socket]]:
             _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
             ours.close()
             sockets.append(socket.socket(fileno=descriptors[0]))
+            sockets[-1].settimeout(ANSWER_S)
         yield sockets
     finally:
         for sock in sockets:
@@ -116,7 +133,7 @@ def _dial_and_stay(path: Path, theirs: socket.socket) -> None:
 class Client:
     """An agent over a plain socket: the least work per frame, so that the hub is what is measured."""
 
-    def __init__(self, sock: socket.socket, name: str) -> None:
+    def __init__(self, sock: socket.socket, name: str, *, epoch: str | None = None, after: int | None = None) -> None:
         self.sock = sock
         self.buffer = bytearray()
         key = base64.b64encode(os.urandom(16)).decode()
@@ -127,12 +144,25 @@ class Client:
         while b"\r\n\r\n" not in self.buffer:
             self.buffer += sock.recv(65536)
         del self.buffer[: self.buffer.index(b"\r\n\r\n") + 4]
-        self.send(Hello(protocol=PROTOCOL, version="bench", cwd="/", name=name))
-        if b'"type":"welcome"' not in self.receive():
-            raise RuntimeError("the hub did not welcome a client of the bench")
+        self.send(
+            Hello(protocol=PROTOCOL, version=version.installed(), cwd="/", name=name, epoch=epoch, after_seq=after)
+        )
+        self.welcome: dict[str, object] = json.loads(self.receive())
+        if self.welcome.get("type") != "welcome":
+            raise RuntimeError(f"the hub did not welcome a client of the bench: {self.welcome}")
 
     def send(self, frame: AgentFrame) -> None:
         self.sock.sendall(masked(encode(frame)))
+
+    def ask(self, frame: Request) -> dict[str, object]:
+        """The answer to a request; deliveries before it are dropped. Raises RuntimeError if it is refused."""
+        self.send(frame)
+        while True:
+            answer: dict[str, object] = json.loads(self.receive())
+            if answer.get("id") == frame.id:
+                if answer["type"] == "error":
+                    raise RuntimeError(f"the hub refused: {answer}")
+                return answer
 
     def receive(self) -> bytes:
         """The payload of the next text frame."""

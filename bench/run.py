@@ -43,6 +43,16 @@ class Asked:
     repeat: int = 3
     seed: int = 20_261_124
 
+    @property
+    def history(self) -> int:
+        """Messages of the history in which pages are read and words are searched."""
+        return self.messages * 10
+
+    @property
+    def starts(self) -> int:
+        """How often what takes long is started for one figure."""
+        return max(1, self.rounds // 20)
+
 
 @attrs.frozen(kw_only=True)
 class Case:
@@ -133,7 +143,7 @@ def _measure(
 ) -> Table:
     found: dict[str, list[Figures]] = {system.name: [] for system in systems}
     syncs: list[float] = []
-    title = scenario.title.format(agents=agents, agents_s="" if agents == 1 else "s")
+    title = scenario.title.format(agents=agents, s="" if agents == 1 else "s", history=asked.history)
     for repetition in range(1, asked.repeat + 1):
         for system in systems:
             begin(f"{title}: {system.name}, {repetition} of {asked.repeat}")

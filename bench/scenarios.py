@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import fanout
+from . import fanout, load, memory, reading, starting
 from .figures import percentiles_ms
 from .run import Case, Scenario
 
@@ -51,18 +51,30 @@ SCENARIOS: Final = {
     for one in (
         Scenario(
             name="latency",
-            title="fan-out, one message at a time, {agents} reader{agents_s}",
+            title="fan-out, one message at a time, {agents} reader{s}",
             measure=fan_out_latency,
             by_agents=True,
             compared=True,
         ),
         Scenario(
             name="throughput",
-            title="fan-out, as fast as it goes, {agents} reader{agents_s}",
+            title="fan-out, as fast as it goes, {agents} reader{s}",
             measure=fan_out_throughput,
             by_agents=True,
             compared=True,
         ),
         Scenario(name="wake", title="wake-up: from one session's tool to another's", measure=wake_up, compared=True),
+        Scenario(name="steady", title="acknowledgements at 200 messages/s, ten readers", measure=load.steady),
+        Scenario(name="senders", title="acknowledgements, as many as go", measure=load.senders),
+        Scenario(name="claims", title="ten agents claim one task at once", measure=load.claims),
+        Scenario(name="page", title="a page of 50 out of {history} messages", measure=reading.page),
+        Scenario(name="search", title="a search in {history} messages", measure=reading.search),
+        Scenario(name="catch-up", title="an agent that was away gets what it missed", measure=reading.catch_up),
+        Scenario(name="hub", title="start of the hub, on an empty directory", measure=starting.hub),
+        Scenario(name="bridge", title="start of a session's server, to tools/list", measure=starting.bridge),
+        Scenario(name="commands", title="commands, from start to end", measure=starting.commands),
+        Scenario(name="hooks", title="hooks of a session, from start to end", measure=starting.hooks),
+        Scenario(name="sessions", title="memory of ten sessions", measure=memory.sessions),
+        Scenario(name="memory", title="memory of the hub, 50 agents", measure=memory.hub),
     )
 }

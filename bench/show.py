@@ -10,7 +10,7 @@ import statistics
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Drawing
 from rich.text import Text
@@ -41,13 +41,13 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield begin
 
 
-def draw(table: Table) -> Drawing:
+def draw(table: Table) -> Group:
+    """Title, figures and what the disk cost; what is too wide for the terminal is folded."""
     compared = len(table.results) > 1
-    drawing = Drawing(title=Text(table.title, style="bold"), title_justify="left", caption=footing(table),
-                      caption_justify="left", box=None, pad_edge=False, header_style="dim")  # fmt: skip
-    drawing.add_column("figure")
+    drawing = Drawing(box=None, pad_edge=False, header_style="dim")
+    drawing.add_column("figure", overflow="fold")
     if compared:
-        drawing.add_column("system")
+        drawing.add_column("system", overflow="fold")
     drawing.add_column("median", justify="right")
     drawing.add_column("least … most", justify="right")
     if compared:
@@ -59,7 +59,9 @@ def draw(table: Table) -> Drawing:
             if compared:
                 cells = [result.system, *cells, ratio(table.results, result, name)]
             drawing.add_row("" if number else name, *cells)
-    return drawing
+    if not table.results:
+        drawing.add_row("not measured on this system")
+    return Group(Text(table.title, style="bold"), drawing, footing(table))
 
 
 def names(results: Sequence[Result]) -> list[str]:

@@ -1,0 +1,106 @@
+"""Readers of a history: a page of it, a search in it, and one who was away while it was written."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from crosschat.model import Message
+from crosschat.wire import Read, Search, Send
+
+from .figures import percentiles_ms
+from .history import STEP_MS, build, records
+from .rig import Client, dialled, own_agent, private_hub, resident_mib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .figures import Figures
+    from .rig import PrivateHub
+    from .run import Case
+
+PAGE: Final = 50
+INDEX_S: Final = 600.0
+SEARCHES: Final = {"a common word": "w1", "two common words": "w1 w3", "a phrase": '"w1 w2"', "a rare word": "w25000"}
+
+
+def page(case: Case) -> Figures:
+    """An agent reads fifty messages before one anywhere in the history."""
+    ids = _history(case)
+    chance = random.Random(case.asked.seed)
+    with private_hub(case.directory / "h") as hub, own_agent(hub.home, "reader") as agent:
+        times = [
+            _timed(agent, Read(id="r", before=chance.choice(ids[PAGE:]), limit=PAGE)) for _ in range(case.asked.rounds)
+        ]
+        times_newest = [_timed(agent, Read(id="r", limit=PAGE)) for _ in range(case.asked.rounds)]
+    return {**percentiles_ms("anywhere", times), **percentiles_ms("the newest", times_newest)}
+
+
+def search(case: Case) -> Figures:
+    """An agent searches, once everything is in the index."""
+    _history(case)
+    figures: dict[str, float] = {}
+    with private_hub(case.directory / "h") as hub:
+        await_index(hub)
+        with own_agent(hub.home, "reader") as agent:
+            for name, query in SEARCHES.items():
+                times = [_timed(agent, Search(id="s", query=query)) for _ in range(case.asked.rounds)]
+                figures |= percentiles_ms(name, times)
+    return figures
+
+
+def _history(case: Case) -> list[str]:
+    """Make it where the hub will start; the ids of its messages to everybody."""
+    count = case.asked.history
+    start_ms = int(time.time() * 1000) - count * STEP_MS
+    build(case.directory / "h", count, start_ms)
+    return [one.id for one in records(count, start_ms) if isinstance(one, Message) and not one.private]
+
+
+def _timed(agent: Client, request: Read | Search) -> float:
+    begun = time.perf_counter()
+    answer = agent.ask(request)
+    took = time.perf_counter() - begun
+    if answer["type"] != "page":
+        raise RuntimeError(f"the hub answered with {answer}")
+    return took
+
+
+def await_index(hub: PrivateHub) -> float:
+    """Seconds until a search sees everything. Raises RuntimeError if it never does."""
+    begun = time.perf_counter()
+    while hub.ask("inspect").get("search_behind"):
+        if time.perf_counter() - begun > INDEX_S:
+            raise RuntimeError(f"the index for searches was not complete after {INDEX_S:g} s")
+        time.sleep(0.05)
+    return time.perf_counter() - begun
+
+
+def catch_up(case: Case) -> Figures:
+    """An agent leaves, the messages are sent, it comes back: until it has the last of them."""
+    messages, content = case.asked.messages, "x" * case.asked.size
+    with private_hub(case.directory / "h") as hub, dialled(hub.home.agents_socket, 1) as sockets:
+        with own_agent(hub.home, "late") as before:
+            welcome = before.welcome
+        sender = Client(sockets[0], "sender")
+        for number in range(messages):
+            sender.ask(Send(id="b", cid=str(number), content=content))
+        resident = resident_mib(hub.process.pid)
+        begun = time.perf_counter()
+        with own_agent(hub.home, "late", epoch=str(welcome["epoch"]), after=int(str(welcome["head"]))) as late:
+            arrivals = list(_arrivals(late, messages))
+        return {
+            "first message ms": (arrivals[0] - begun) * 1e3,
+            "everything ms": (arrivals[-1] - begun) * 1e3,
+            "messages /s": messages / (arrivals[-1] - begun),
+            "hub's memory for it MiB": max(0.0, resident_mib(hub.process.pid) - resident),
+        }
+
+
+def _arrivals(late: Client, messages: int) -> Iterator[float]:
+    """When each delivery came, up to the one with the last message."""
+    left = messages
+    while left > 0:
+        left -= late.receive().count(b'"seq":')
+        yield time.perf_counter()
