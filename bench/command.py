@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from . import show
+from . import compare, show
 from .run import Run, about, measure_all, steps
-from .run_file import to_document
+from .run_file import load, to_document
 from .scenarios import SCENARIOS
 from .systems import CrossChat
 
@@ -29,9 +29,13 @@ def names() -> list[str]:
     return list(SCENARIOS)
 
 
-def measure(wanted: Sequence[str], asked: Asked, *, below: Path, save: Path | None, as_json: bool) -> None:
-    """Measure these scenarios, or all if none is named. Tables are printed as they are complete. Raises RuntimeError if
-    a system or a client of the bench fails, OSError if the file cannot be written."""
+def measure(
+    wanted: Sequence[str], asked: Asked, *, below: Path, save: Path | None, before: Path | None, as_json: bool
+) -> None:
+    """Measure these scenarios, or all if none is named. Tables are printed as they are complete, and at the end how
+    they stand against the run in the file `before`. Raises NotARun, before anything is measured, if that holds none;
+    RuntimeError if a system or a client of the bench fails, OSError if a file cannot be written."""
+    earlier = None if before is None else load(before)
     scenarios = [SCENARIOS[name] for name in SCENARIOS if not wanted or name in wanted]
     systems: list[System] = [CrossChat()]
     tables: list[Table] = []
@@ -44,8 +48,11 @@ def measure(wanted: Sequence[str], asked: Asked, *, below: Path, save: Path | No
             tables.append(table)
             if not as_json:
                 console.print(show.draw(table))
-    document = to_document(Run(about=about(systems, below), asked=asked, tables=tuple(tables)))
+    run = Run(about=about(systems, below), asked=asked, tables=tuple(tables))
+    document = to_document(run)
     if save is not None:
         save.write_text(json.dumps(document, indent=1) + "\n")
     if as_json:
         print(json.dumps(document))
+    elif earlier is not None:
+        console.print(compare.draw(earlier, run))

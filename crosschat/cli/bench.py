@@ -72,6 +72,13 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where the hubs write, instead of the temporary directory: its disk is what is measured.",
 )
+@click.option("--seed", type=int, default=20_261_124, help="For what is picked by chance; the same picks the same.")
+@click.option(
+    "--compare",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show the run against one that was saved.",
+)
 @click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
 @json_option
 def bench(
@@ -82,6 +89,8 @@ def bench(
     rounds: int,
     repeat: int,
     directory: Path | None,
+    seed: int,
+    compare: Path | None,
     save: Path | None,
     as_json: bool,
 ) -> None:
@@ -96,6 +105,8 @@ def bench(
       crosschat bench                              everything, a few minutes
       crosschat bench wake --rounds 500
       crosschat bench throughput --agents 1,10,50,100 --messages 10000
+      crosschat bench --save before.json           and after a change:
+      crosschat bench --compare before.json
 
     Exit status: 0 done, 1 something failed, 2 wrong option.
     """
@@ -105,9 +116,12 @@ def bench(
         raise click.UsageError(f"there is no scenario {unknown[0]!r}: use one of {', '.join(command.names())}")
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
-    asked = _bench("run").Asked(agents=agents, messages=messages, size=size, rounds=rounds, repeat=repeat)
+    asked = _bench("run").Asked(agents=agents, messages=messages, size=size, rounds=rounds, repeat=repeat, seed=seed)
+    below = directory or Path(tempfile.gettempdir())
     try:
-        command.measure(scenarios, asked, below=directory or Path(tempfile.gettempdir()), save=save, as_json=as_json)
+        command.measure(scenarios, asked, below=below, save=save, before=compare, as_json=as_json)
+    except _bench("run_file").NotARun as error:
+        raise Failure(str(error), USAGE) from None
     except (RuntimeError, OSError) as error:
         raise Failure(f"the measurement failed: {error}", FAILED) from error
 

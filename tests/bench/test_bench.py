@@ -84,6 +84,7 @@ def test_a_small_run_of_every_scenario_makes_sense() -> None:
         (("--agents", "1,x"), "'1,x': write whole numbers"),
         (("--size", "1000000"), "--size"),
         (("--directory", "/no/such"), "'/no/such' does not exist"),
+        (("--compare", "pyproject.toml"), "pyproject.toml holds no run of `crosschat bench --save`"),
     ],
 )
 def test_a_wrong_option_ends_with_status_2_before_anything_is_measured(
