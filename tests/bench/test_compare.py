@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -13,6 +13,9 @@ from bench.compare import Change, changes, differences, draw, in_common
 from bench.run import Asked, Result, Run, Table
 from bench.run_file import NotARun, load, to_document
 from bench.show import how_good
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run(rates: tuple[float, ...], times_ms: tuple[float, ...], *, rounds: int = 100) -> Run:
