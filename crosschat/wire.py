@@ -326,7 +326,8 @@ class Read:
 class Search:
     """Messages, and results of tasks, with all words of `query`: "several words" in quotes stand beside each other.
 
-    `sender` is a name or an id, `badge` is `type` or `type:value`; `since` and `until` are times, to the second;
+    `sender` is a name or an id; so is `party`, whose messages are those it wrote and those addressed to it, which a
+    message to everybody is not. `badge` is `type` or `type:value`; `since` and `until` are times, to the second;
     `before` is the id of the message where the page before this one ended. The answer shows of each message the part
     with the first of the words in it.
     """
@@ -335,6 +336,7 @@ class Search:
     id: str
     query: str = ""
     sender: str | None = None
+    party: str | None = None
     badge: str | None = None
     since: str | None = None
     until: str | None = None

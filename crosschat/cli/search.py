@@ -20,6 +20,9 @@ from crosschat.limits import PAGE_ITEMS, PAGE_ITEMS_MAX
 @click.option(
     "--from", "sender", metavar="NAME", help="Only what this agent wrote; user is the person, cli the terminal."
 )
+@click.option(
+    "--with", "party", metavar="NAME", help="Only what this agent wrote or was sent by name, @here or thread."
+)
 @click.option("--badge", metavar="BADGE", help="Only with this badge: type or type:value, such as task:open.")
 @click.option("--since", type=Time(), metavar="TIME", help="Not before this time: 2026-05-04, today, 3h, 2d.")
 @click.option("--until", type=Time(), metavar="TIME", help="Not after it.")
@@ -33,6 +36,7 @@ def search(
     home: str | None,
     words: tuple[str, ...],
     sender: str | None,
+    party: str | None,
     badge: str | None,
     since: str | None,
     until: str | None,
@@ -53,12 +57,13 @@ def search(
 
     Exit status: 0 something was found, 1 nothing was or it was refused, 2 wrong option or environment, 3 no hub.
     """
-    if not (words or sender or badge or since or until):
-        raise click.UsageError("say what to search for: words, --from, --badge, --since or --until")
+    if not (words or sender or party or badge or since or until):
+        raise click.UsageError("say what to search for: words, --from, --with, --badge, --since or --until")
     request = wire.Search(
         id=new_id(),
         query=" ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words),
         sender=sender,
+        party=party,
         badge=badge,
         since=since,
         until=until,

@@ -44,6 +44,7 @@ class Sought:
     since_s: int | None = None
     until_s: int | None = None
     author: str | None = None
+    party: str | None = None
     badge: tuple[str, str | None] | None = None
 
 
@@ -51,13 +52,16 @@ def sought(state: State, who: Actor, search: Search) -> Sought:
     """What `who` looks for. Raises Refused for a value that is out of range or names nobody."""
     if not 1 <= search.limit <= PAGE_ITEMS_MAX:
         raise Refused(Code.INVALID, f"limit is {search.limit}; it goes from 1 to {PAGE_ITEMS_MAX}.", path="limit")
-    author = _author(state, search.sender) if search.sender is not None else None
+    author = _known(state, search.sender, "sender") if search.sender is not None else None
+    party = _known(state, search.party, "party") if search.party is not None else None
     badge = parse_badge(search.badge) if search.badge is not None else None
     groups: list[tuple[str, ...]] = [(_mark("any"),)]
     if who.source == "agent":
         groups.append((_mark("public"), _mark("reader", who.id)))
     if author is not None:
         groups.append((_mark("by", author),))
+    if party is not None:
+        groups.append((_mark("by", party), _mark("reader", party), _mark("to", party)))
     if badge is not None:
         groups.append((_badge_mark(*badge),))
     return Sought(
@@ -68,6 +72,7 @@ def sought(state: State, who: Actor, search: Search) -> Sought:
         since_s=_time_s(search.since, "since"),
         until_s=_time_s(search.until, "until"),
         author=author,
+        party=party,
         badge=badge,
     )
 
@@ -81,6 +86,8 @@ def fits(state: State, who: Actor, wanted: Sought, seq: int) -> bool:
         return False
     if wanted.author is not None and entry.author != wanted.author:
         return False
+    if wanted.party is not None and wanted.party != entry.author and wanted.party not in (entry.audience.to or ()):
+        return False
     if wanted.since_s is not None and entry.at_s < wanted.since_s:
         return False
     if wanted.until_s is not None and entry.at_s > wanted.until_s:
@@ -93,8 +100,11 @@ def fits(state: State, who: Actor, wanted: Sought, seq: int) -> bool:
 
 def lasting_marks(entry: Entry) -> tuple[str, ...]:
     """The marks of a message that never change."""
-    readers = {entry.author, *(entry.audience.to or ())} if entry.audience.private else set()
-    reach = [_mark("reader", reader) for reader in sorted(readers)] if readers else [_mark("public")]
+    addressed = entry.audience.to or frozenset()
+    if entry.audience.private:
+        reach = [_mark("reader", reader) for reader in sorted({entry.author, *addressed})]
+    else:
+        reach = [_mark("public"), *(_mark("to", reader) for reader in sorted(addressed))]
     return (_mark("any"), _mark("by", entry.author), *reach)
 
 
@@ -136,8 +146,9 @@ def _phrases(query: str) -> tuple[str, ...]:
     return phrases
 
 
-def _author(state: State, sender: str) -> str:
-    return sender if sender in (USER, CLI, SYSTEM) else agent_called(state, sender, path="sender").id
+def _known(state: State, name: str, path: str) -> str:
+    """The id of who is called so. Raises Refused."""
+    return name if name in (USER, CLI, SYSTEM) else agent_called(state, name, path=path).id
 
 
 def _time_s(text: str | None, path: str) -> int | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crosschat.journal.files import Files
 
 NAME: Final = "search.sqlite"
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 CACHE_KIB: Final = 8 * 1024
 HOUR_S: Final = 3600
 BEYOND: Final = 1 << 62  # any seq

@@ -362,6 +362,7 @@ export interface SearchFrame {
   id: string;
   query?: string;
   sender?: string | null;
+  party?: string | null;
   badge?: string | null;
   since?: string | null;
   until?: string | null;

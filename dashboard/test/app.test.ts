@@ -179,7 +179,7 @@ describe("a run of messages", () => {
     await connect();
     hub.answers.set("search", (frame) => {
       if (frame.type !== "search") return null;
-      const items = frame.before ? [item(2)] : [item(9), item(5)]; // newest first, as the hub finds them
+      const items = frame.before ? [item(4), item(2)] : [item(9), item(5)]; // newest first, as the hub finds them
       return { type: "page", items, earlier: !frame.before, behind: frame.before ? 0 : 12 };
     });
     const found = app.follow(matching({ query: "x" }));
@@ -188,7 +188,7 @@ describe("a run of messages", () => {
     expect(found.behind.value).toBe(12);
     await found.loadEarlier();
     expect(hub.asked("search").at(-1)).toMatchObject({ query: "x", before: "m5" });
-    expect([found.items.value.map((one) => one.seq), found.behind.value]).toEqual([[2, 5, 9], 0]);
+    expect([found.items.value.map((one) => one.seq), found.behind.value]).toEqual([[2, 4, 5, 9], 0]);
   });
 
   it("of a search without words follows what fits, and one with words does not guess", () => {
@@ -201,6 +201,12 @@ describe("a run of messages", () => {
       matching({ badge: "task:open" }).includes(item(1, { badges: [{ type: "task", value: "failed", label: null }] })),
     ).toBe(false);
     expect(matching({ query: "x" }).includes(item(1))).toBe(false);
+    const api = matching({ party: "a1" });
+    expect(
+      [{}, { from_id: "a2", to: ["a1", "a3"] }, { from_id: "a2", to: ["a3"] }, { from_id: "a2" }].map((one) =>
+        api.includes(item(1, one)),
+      ),
+    ).toEqual([true, true, false, false]);
   });
 });
 

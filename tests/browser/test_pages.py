@@ -175,6 +175,39 @@ def test_an_agent_is_shown_with_what_it_does_and_can_be_mentioned_and_paused(des
     expect(page.locator(".agent.away", has_text="api")).to_be_visible()
 
 
+def test_the_traffic_of_an_agent_is_shown_both_ways_page_by_page_and_as_it_comes(desk: Desk) -> None:
+    page = desk.paired(path="/#/agents")
+    with desk.session("api") as api, desk.session("web") as web, desk.session("ops") as ops:
+        ops.send("nothing to do with api")
+        asked = web.send("@api what is the schema?")
+        api.send("three tables", threadId=asked)
+        for number in range(70):
+            (api, web)[number % 2].send(f"@{('web', 'api')[number % 2]} step {number}.")
+        ops.send("@web between us two")
+        page.locator(".agent", has_text="api").get_by_role("link", name="Traffic").click()
+        chat = page.get_by_role("region", name="Chat")
+        expect(chat.get_by_label("Who", exact=True)).to_have_value(re.compile("^with "))
+        expect(chat.get_by_text("step 69.")).to_be_visible()
+        expect(chat.get_by_text("step 68.")).to_be_visible()
+        page.mouse.wheel(0, -20_000)
+        expect(chat.get_by_text("This is where it begins.")).to_have_count(1)
+        page.mouse.wheel(0, -20_000)
+        expect(chat.get_by_text("what is the schema?")).to_be_visible()
+        for shown in ("nothing to do with api", "between us two"):
+            expect(chat.get_by_text(shown)).to_have_count(0)
+        chat.locator("[data-message]", has_text="three tables").get_by_role("link", name="in a thread").click()
+        thread = page.get_by_role("complementary", name="Thread")
+        expect(thread.get_by_text("three tables")).to_be_visible()
+        chat.get_by_role("button", name=re.compile("Newest|new")).click()
+        ops.send("@web not this either")
+        ops.send("@api but this")
+        expect(chat.get_by_text("but this")).to_be_visible()
+        for shown in ("nothing to do with api", "between us two", "not this either"):
+            expect(chat.get_by_text(shown)).to_have_count(0)
+        chat.get_by_role("button", name="Show all").click()
+        expect(chat.get_by_text("between us two")).to_be_visible()
+
+
 def test_the_chat_is_filtered_and_an_older_message_is_reached_by_its_link(desk: Desk) -> None:
     page = desk.paired(path="/#/chat")
     with desk.session("api") as api, desk.session("web") as web:

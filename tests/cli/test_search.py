@@ -55,13 +55,13 @@ def test_words_and_limits_are_passed_on(run: Run, home: Home) -> None:
 
     with FakeHub(home, script) as hub:
         shown = run(
-            "search", "deploy", "two words", '"as is"', "--from", "ada", "--badge", "task:open", "--since",
-            "2026-01-01T00:00:00Z", "--until", "2026-02-01T00:00:00Z", "--before", "m9", "--limit", "5",
+            "search", "deploy", "two words", '"as is"', "--from", "ada", "--with", "ben", "--badge", "task:open",
+            "--since", "2026-01-01T00:00:00Z", "--until", "2026-02-01T00:00:00Z", "--before", "m9", "--limit", "5",
         )  # fmt: skip
     (asked,) = hub.asked
     assert isinstance(asked, wire.Search)
     assert asked == wire.Search(
-        id=asked.id, query='deploy "two words" "as is"', sender="ada", badge="task:open",
+        id=asked.id, query='deploy "two words" "as is"', sender="ada", party="ben", badge="task:open",
         since="2026-01-01T00:00:00.000Z", until="2026-02-01T00:00:00.000Z", before="m9", limit=5,
     )  # fmt: skip
     assert shown.exit_code == 0

@@ -65,6 +65,7 @@ def test_words_and_quoted_runs_of_words_become_phrases(query: str, phrases: tupl
         ({"since": "yesterday"}, Code.INVALID, "since"),
         ({"until": "2026-05-04T03:02:01"}, Code.INVALID, "until"),
         ({"sender": "nobody"}, Code.NOT_FOUND, "No agent is called 'nobody'. list_peers, or `crosschat peers`, shows"),
+        ({"party": "nobody"}, Code.NOT_FOUND, "No agent is called 'nobody'."),
         ({"before": "m1-none"}, Code.NOT_FOUND, "no message"),
         ({"query": "x" * (QUERY_CHARS + 1)}, Code.INVALID, "characters"),
         ({"query": "x " * (QUERY_WORDS + 1)}, Code.INVALID, "words"),
@@ -87,6 +88,20 @@ def test_an_agent_finds_what_it_may_read_and_the_person_everything() -> None:
     assert found(world, cy, sender="ben") == []
 
 
+def test_the_traffic_of_an_agent_is_what_it_wrote_and_what_was_addressed_to_it() -> None:
+    world = World()
+    ada, ben, cy = world.join("ada"), world.join("ben"), world.join("cy")
+    public = world.send(ada, "to all")
+    direct = world.send(ada, "@ben a secret")
+    own = world.send(ben, "my own")
+    here = world.send(cy, "@here who is there?")
+    reply = world.send(cy, "about yours", own)
+    world.send(cy, "about hers", public)
+    assert found(world, THE_USER, party="ben") == [reply, here, own, direct]
+    assert found(world, cy, party="ben") == [reply, here, own], "what is private stays so"
+    assert found(world, THE_USER, party="ben", sender="ada") == [direct]
+
+
 def test_every_group_of_marks_is_met_by_exactly_what_fits() -> None:
     world = World()
     ada, ben, cy = world.join("ada"), world.join("ben"), world.join("cy")
@@ -95,6 +110,7 @@ def test_every_group_of_marks_is_met_by_exactly_what_fits() -> None:
         world.send(ada, "@ben a secret"),
         world.send(ben, "@user: well?"),
         world.send(THE_CLI, "hello"),
+        world.send(ada, "@here, all of you"),
     ]
     messages.append(world.send(cy, "a reply", messages[0]))
     world.flag(ada, messages[0])
@@ -103,7 +119,7 @@ def test_every_group_of_marks_is_met_by_exactly_what_fits() -> None:
     searches: list[dict[str, object]] = [
         {}, {"sender": "ada"}, {"sender": "cli"}, {"badge": "task"}, {"badge": "task:claimed"}, {"badge": "task:open"},
         {"badge": "importance:high"}, {"badge": "own"}, {"badge": "own:value"}, {"badge": "question:true"},
-        {"sender": "ben", "badge": "question"},
+        {"sender": "ben", "badge": "question"}, {"party": "ben"}, {"party": "cy"}, {"party": "ada", "sender": "cy"},
     ]  # fmt: skip
     for who in (ada, ben, cy, THE_CLI):
         for fields in searches:

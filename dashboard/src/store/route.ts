@@ -44,6 +44,12 @@ addEventListener("hashchange", () => {
 
 export const route = computed(() => parseRoute(hash.value));
 
+/** The thread of `root` beside the chat, which stays as it is filtered; `message` is marked in it. */
+export function threadHref(root: string, message = root): string {
+  const kept = route.value.view === "chat" ? Object.fromEntries(route.value.query) : {};
+  return hrefOf("chat", message, { ...kept, thread: root });
+}
+
 /** Go there; with `replace` the way back does not lead here. */
 export function go(href: string, { replace = false } = {}): void {
   if (replace) history.replaceState(null, "", href);

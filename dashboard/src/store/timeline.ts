@@ -34,6 +34,8 @@ export function threadOf(root: string): Selection {
 export interface Filter {
   query?: string;
   sender?: string;
+  /** The id of an agent: what it wrote, and what was addressed to it. */
+  party?: string;
   badge?: string;
   since?: string;
   until?: string;
@@ -53,6 +55,7 @@ export function matching(filter: Filter): Selection {
       !filter.query &&
       !filter.until &&
       (!filter.sender || item.from_name === filter.sender || item.from_id === filter.sender) &&
+      (!filter.party || item.from_id === filter.party || (item.to ?? []).includes(filter.party)) &&
       (!type || item.badges.some((badge) => badge.type === type && (value === undefined || badge.value === value))),
   };
 }
@@ -162,7 +165,7 @@ export class Timeline {
   private async page(at: { before?: string; after?: string }): Promise<PageFrame> {
     const page = await this.link.ask<PageFrame>(this.selection.ask(at, PAGE));
     this.behind.value = page.behind;
-    return page;
+    return { ...page, items: merged([], page.items) }; // a search answers the newest first
   }
 
   private replace(items: readonly Item[], earlier: boolean, later: boolean): void {

@@ -146,7 +146,11 @@ function AgentRow({ agent, waits }: { agent: PeerView; waits: boolean }): VNode 
         >
           {agent.paused ? "Resume" : "Pause"}
         </Button>
-        <a class="button small" href={hrefOf("chat", null, { from: agent.name })}>
+        <a
+          class="button small"
+          href={hrefOf("chat", null, { with: agent.id })}
+          title="What it wrote, and what was addressed to it"
+        >
           Traffic
         </a>
       </div>

@@ -4,7 +4,7 @@ import type { ComponentChild, VNode } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Item } from "../protocol";
 import { dayKey, dayName } from "../store/clock";
-import { go, hrefOf, type Route } from "../store/route";
+import { go, hrefOf, type Route, threadHref } from "../store/route";
 import { matching, type Timeline } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { onKeys } from "../ui/keyboard";
@@ -18,33 +18,39 @@ const TOGETHER_MS = 5 * 60_000;
 
 export function Chat({ route }: { route: Route }): VNode {
   const app = useApp();
-  const sender = route.query.get("from") ?? "";
-  const badge = route.query.get("badge") ?? "";
+  const shown: Shown = {
+    from: route.query.get("from") ?? "",
+    with: route.query.get("with") ?? "",
+    badge: route.query.get("badge") ?? "",
+  };
   const thread = route.query.get("thread") ?? null;
-  const filtered = sender !== "" || badge !== "";
+  const filtered = Object.values(shown).some(Boolean);
+  const key = JSON.stringify(shown);
   const timeline = useMemo(() => {
     if (!filtered) return app.channel;
-    const made = app.follow(matching({ ...(sender && { sender }), ...(badge && { badge }) }));
+    const { from, with: party, badge } = shown;
+    const made = app.follow(
+      matching({ ...(from && { sender: from }), ...(party && { party }), ...(badge && { badge }) }),
+    );
     void made.load();
     return made;
-  }, [sender, badge]);
+  }, [key]);
   useEffect(
     () => () => {
       if (timeline !== app.channel) app.unfollow(timeline);
     },
     [timeline],
   );
-  const query = { from: sender, badge };
 
   return (
     <div class={`chat ${thread === null ? "" : "with-thread"}`}>
       <section class="chat-main" aria-label="Chat">
         <header class="bar">
           <h1>Chat</h1>
-          <Filters sender={sender} badge={badge} />
+          <Filters shown={shown} />
         </header>
         <Stream
-          key={`${sender} ${badge}`}
+          key={key}
           timeline={timeline}
           target={thread === null ? route.what : null}
           filtered={filtered}
@@ -53,10 +59,17 @@ export function Chat({ route }: { route: Route }): VNode {
         <Composer thread={null} onSent={() => app.channel.later.value && void app.channel.load()} />
       </section>
       {thread !== null && (
-        <Thread key={thread} root={thread} target={route.what} onClose={() => go(hrefOf("chat", null, query))} />
+        <Thread key={thread} root={thread} target={route.what} onClose={() => go(hrefOf("chat", null, { ...shown }))} />
       )}
     </div>
   );
+}
+
+/** What the address narrows the chat to: a writer's name, the id of an agent whose traffic it is, a badge. */
+interface Shown {
+  from: string;
+  with: string;
+  badge: string;
 }
 
 const BADGE_CHOICES: [string, string][] = [
@@ -73,33 +86,49 @@ const BADGE_CHOICES: [string, string][] = [
   ["project", "with a project"],
 ];
 
-function Filters({ sender, badge }: { sender: string; badge: string }): VNode {
+function Filters({ shown }: { shown: Shown }): VNode {
   const app = useApp();
-  const names = [...new Set([...app.agentNames.value, ...(sender ? [sender] : [])])].sort();
+  const { badge } = shown;
+  const names = [...new Set([...app.agentNames.value, ...(shown.from ? [shown.from] : [])])].sort();
+  const parties = new Map(app.people.value.map((agent) => [agent.id, agent.name]));
+  if (shown.with && !parties.has(shown.with)) parties.set(shown.with, shown.with);
   const choices = BADGE_CHOICES.some(([value]) => value === badge)
     ? BADGE_CHOICES
     : [...BADGE_CHOICES, [badge, badge] as [string, string]];
-  const set = (query: { from: string; badge: string }): void => go(hrefOf("chat", null, query));
+  const set = (changed: Partial<Shown>): void => go(hrefOf("chat", null, { ...shown, ...changed }));
+  const setWho = (value: string): void => {
+    const [how = "", ...who] = value.split(" ");
+    set({ from: "", with: "", [how]: who.join(" ") });
+  };
   return (
     <div class="filters" role="group" aria-label="Filter">
-      <select aria-label="From" value={sender} onChange={(event) => set({ from: event.currentTarget.value, badge })}>
-        <option value="">everybody</option>
-        <option value="user">you</option>
-        {names.map((name) => (
-          <option value={name}>{name}</option>
-        ))}
-      </select>
       <select
-        aria-label="What"
-        value={badge}
-        onChange={(event) => set({ from: sender, badge: event.currentTarget.value })}
+        aria-label="Who"
+        value={shown.with ? `with ${shown.with}` : `from ${shown.from}`}
+        onChange={(event) => setWho(event.currentTarget.value)}
       >
+        <option value="from ">everybody</option>
+        <optgroup label="written by">
+          <option value="from user">you</option>
+          {names.map((name) => (
+            <option value={`from ${name}`}>{name}</option>
+          ))}
+        </optgroup>
+        {parties.size > 0 && (
+          <optgroup label="from and to">
+            {[...parties].map(([id, name]) => (
+              <option value={`with ${id}`}>{`from and to ${name}`}</option>
+            ))}
+          </optgroup>
+        )}
+      </select>
+      <select aria-label="What" value={badge} onChange={(event) => set({ badge: event.currentTarget.value })}>
         {choices.map(([value, label]) => (
           <option value={value}>{label}</option>
         ))}
       </select>
-      {(sender !== "" || badge !== "") && (
-        <Button kind="ghost" small icon="close" onClick={() => set({ from: "", badge: "" })}>
+      {Object.values(shown).some(Boolean) && (
+        <Button kind="ghost" small icon="close" onClick={() => set({ from: "", with: "", badge: "" })}>
           Show all
         </Button>
       )}
@@ -149,7 +178,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   onKeys({
     j: () => move(1),
     k: () => move(-1),
-    r: () => current && go(hrefOf("chat", current.message, { thread: current.thread ?? current.message })),
+    r: () => current && go(threadHref(current.thread ?? current.message, current.message)),
     t: () => current && current.task === null && void flag(app, current),
     l: () => current && void copyLink(current),
     c: () => {
@@ -202,7 +231,12 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
         }
         after={<div class="tail" />}
         render={(item, index) => (
-          <Row item={item} before={items[index - 1]} unreadFrom={unreadFrom} active={item.message === active} />
+          <Row
+            item={item}
+            before={items[index - 1]}
+            unreadFrom={filtered ? 0 : unreadFrom}
+            active={item.message === active}
+          />
         )}
       />
       {(!atEnd || timeline.later.value) && (

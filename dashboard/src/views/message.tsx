@@ -3,7 +3,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Item, PageFrame, RecipientView } from "../protocol";
-import { go, hrefOf } from "../store/route";
+import { go, hrefOf, threadHref } from "../store/route";
 import { announce, attempt, toast } from "../store/toasts";
 import { CodeBlock, Markdown } from "../text/markdown";
 import { useApp } from "../ui/context";
@@ -42,6 +42,7 @@ export function MessageRow({
   const app = useApp();
   const [over, setOver] = useState(false);
   const badges = item.badges.filter((badge) => !(badge.type === "importance" && badge.value === "normal"));
+  const strayed = item.thread !== null && !inThread && !quiet;
   const tools = !quiet && (over || active);
   return (
     <article
@@ -79,14 +80,19 @@ export function MessageRow({
           </header>
         )}
         <Body item={item} />
-        {(badges.length > 0 || item.to !== null || item.replies > 0) && (
+        {(badges.length > 0 || item.to !== null || item.replies > 0 || strayed) && (
           <footer class="message-foot">
             {badges.map((badge) => (
               <BadgeChip badge={badge} />
             ))}
             {item.replies > 0 && !inThread && (
-              <a class="thread-link" href={hrefOf("chat", item.message, { thread: item.message })}>
+              <a class="thread-link" href={threadHref(item.message)}>
                 {item.replies === 1 ? "1 reply" : `${item.replies} replies`}
+              </a>
+            )}
+            {strayed && item.thread !== null && (
+              <a class="thread-link" href={threadHref(item.thread, item.message)}>
+                in a thread
               </a>
             )}
             {item.to !== null && <Receipts item={item} />}
@@ -220,9 +226,7 @@ function Tools({ item, inThread, app }: { item: Item; inThread: boolean; app: Re
   const root = item.thread ?? item.message;
   return (
     <div class="message-tools" role="toolbar" aria-label="Message">
-      {!inThread && (
-        <IconButton icon="reply" label="Reply in thread" onClick={() => go(hrefOf("chat", root, { thread: root }))} />
-      )}
+      {!inThread && <IconButton icon="reply" label="Reply in thread" onClick={() => go(threadHref(root))} />}
       {item.task === null && <IconButton icon="flag" label="Make it a task" onClick={() => void flag(app, item)} />}
       <IconButton icon="tag" label="Add a badge" onClick={() => setDialog("badge")} />
       <IconButton icon="eye" label="Who got it" onClick={() => setDialog("receipts")} />
