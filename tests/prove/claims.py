@@ -1,27 +1,28 @@
 """Races for tasks: 2 to 64 agents claim the same task at once, the hub is killed, and they ask again until they know.
 
-One agent makes tasks; a race ends when every contender has its answer. The winner then resolves the task, or the person
-releases it and a second race follows, up to three for a task. What was asked and answered, with its times, must be
-explainable by one order in which things happened one at a time (linearizable): one claim wins each epoch; a refused
-claim overlaps a time at which the task was held or finished; what ended before another began comes before it. In the
-end the badge of every task says what the task says, and so do the files of both.
+One agent makes tasks; a race ends when every contender has its answer. The winner then resolves the task, perhaps after
+it was away for a moment, or the person releases it and a second race follows, up to three for a task. Besides, one
+agent claims tasks and stays away for longer than the lease's grace, which is short here, and others get them; whoever
+was away for less keeps what it holds, also over the death of the hub. What was asked and answered, with its times, must
+be explainable by one order (`linear`). In the end the badge of every task says what the task says, and so do the files
+of both.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from crosschat import wire
 from tests.live.rig import Program
+from tests.prove import linear
 from tests.prove.agents import Lost, Socket
 from tests.prove.history import History, read_log
+from tests.prove.linear import Event, Race
 from tests.prove.lives import Care, Lives
 from tests.prove.outcome import Outcome
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CONTENDERS: Final = 64
 AT_ONCE: Final = 24  # races
+GRACE_S: Final = 3.0
 LONGEST_S: Final = 300.0  # for races that do not end, because the hub is gone for good
 
 
@@ -42,51 +44,34 @@ def run(room: Room) -> Outcome:
 
 async def _run(room: Room) -> Outcome:
     outcome, history = Outcome(), History()
-    care = Care(seed=room.seed, deaths=2 if room.short else 5, bug=room.bug, quiet_s=(1.0, 3.0))
+    care = Care(
+        seed=room.seed, deaths=2 if room.short else 6, bug=room.bug, quiet_s=(0.3, 0.8) if room.short else (1.0, 3.0),
+        options=("--lease-grace-s", str(GRACE_S)),
+    )  # fmt: skip
     lives = Lives(room.zygote, room.place, care, outcome, history.report)
-    field = Field(room.seed, lives, history)
+    field = Field(room.seed, lives, history, short=room.short)
     try:
         async with trio.open_nursery() as nursery:
             await lives.begin()
-            for contender in (field.owner, *field.contenders):
+            for contender in field.everybody:
                 nursery.start_soon(contender.run)
             with trio.fail_after(LONGEST_S):
                 await lives.run_beside(field.race)
-            field.check()
             nursery.cancel_scope.cancel()
         await lives.finish()
         log, _ = read_log(lives.home)
-        field.check_log(log)
+        field.check(log)
         _compare_files(lives.home, history)
     except* (trio.TooSlowError, AssertionError) as group:
         history.report(f"the rig gave up: {group.exceptions[0]!r}")
     finally:
-        for contender in (field.owner, *field.contenders):
+        for contender in field.everybody:
             contender.program.end()
         await lives.close()
     outcome.problems = history.problems
-    outcome.counts["races"] = history.counts["races"]
-    outcome.counts["claims"] = history.counts["claims"]
+    for name in ("races", "claims", "claimants that came back", "leases that ended"):
+        outcome.counts[name] = history.counts[name]
     return outcome
-
-
-@attrs.frozen
-class Event:
-    """One request about a task: when it was asked first and answered, and `seq` if it was done, None if refused."""
-
-    what: str
-    agent: str
-    asked: float
-    answered: float
-    seq: int | None
-    claims: int
-
-
-@attrs.define(eq=False)
-class Race:
-    message: str
-    flagged: Event
-    events: list[Event] = attrs.Factory(list)
 
 
 class Contender:
@@ -101,9 +86,23 @@ class Contender:
         self._open: dict[str, wire.AgentFrame] = {}
         self._answers: dict[str, dict[str, object]] = {}
         self._news = trio.Event()
+        self._back_at = 0.0
+        self._here = trio.Event()
+        self.longest_absence_s = 0.0
+
+    async def leave(self, away_s: float) -> None:
+        """Be away for so long, and come back when there is a hub."""
+        self._back_at = max(self._back_at, trio.current_time() + away_s)
+        if self._socket is not None:
+            self._here = trio.Event()
+            await self._socket.close()
+        await self._here.wait()
 
     async def run(self) -> None:
+        left = trio.current_time()
         while True:
+            while self._back_at > trio.current_time():  # noqa: ASYNC110 - it may be put off meanwhile
+                await trio.sleep_until(self._back_at)
             try:
                 sock = Socket(self.program.connect())
             except OSError:
@@ -117,13 +116,17 @@ class Contender:
                 if frame["type"] != "welcome":
                     raise Lost
                 self.agent = str(frame["agent"])
+                self.longest_absence_s = max(self.longest_absence_s, trio.current_time() - left)
                 self._socket = sock
+                self._here.set()
                 for again in tuple(self._open.values()):
                     await sock.send(again)
                 while True:
                     self._take(await sock.receive())
             except (Lost, OSError, trio.TooSlowError):
                 pass
+            if self._socket is not None:
+                left = trio.current_time()
             self._socket = None
             with trio.CancelScope(shield=True):
                 await sock.close()
@@ -156,40 +159,68 @@ class Contender:
 
 
 class Field:
-    def __init__(self, seed: int, lives: Lives, history: History) -> None:
+    def __init__(self, seed: int, lives: Lives, history: History, *, short: bool) -> None:
         path = lives.home / "run" / "agents.sock"
         self._random = Random(f"{seed} field")
         self._history = history
         self._lives = lives
+        self._short = short  # then no lease ends: that takes its time
         self.owner = Contender("owner", path)
         self.contenders = [Contender(f"c{number}", path) for number in range(CONTENDERS)]
+        self._loser = Contender("loser", path)
+        self.everybody = (self.owner, self._loser, *self.contenders)
         self.races: list[Race] = []
+        self._lapses: dict[str, tuple[float, float]] = {}  # by message: when its claimant left, when it was open again
 
     async def race(self, ending: trio.Event) -> None:
         """Races, some at once, until `ending`; those that run are finished."""
         async with trio.open_nursery() as nursery:
+            if not self._short:
+                nursery.start_soon(self._lose_leases, ending)
             for _ in range(AT_ONCE):
                 nursery.start_soon(self._one_after_the_other, ending)
 
+    async def _begin(self) -> Race:
+        identifier = self.owner.next_id()
+        sent = await self.owner.ask(wire.Send(id=identifier, cid=identifier, content=f"{identifier} do this"))
+        message = str(sent["message"])
+        race = Race(message, await self._do(self.owner, "flag", wire.FlagTask, message))
+        self.races.append(race)
+        return race
+
+    async def _lose_leases(self, ending: trio.Event) -> None:
+        """Tasks whose claimant is away for too long are open again, and others get them."""
+        while not ending.is_set():
+            race = await self._begin()
+            race.events.append(await self._do(self._loser, "claim", wire.ClaimTask, race.message))
+            left = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._loser.leave, 3 * GRACE_S)
+                while (await self._look(race))["status"] != "open":  # noqa: ASYNC110 - the hub tells nobody but the owner
+                    await trio.sleep(0.1)
+                self._lapses[race.message] = (left, trio.current_time())
+                winner = await self._run_once(race)
+            if winner is not None:
+                race.events.append(await self._do(winner, "resolve", wire.ResolveTask, race.message))
+
     async def _one_after_the_other(self, ending: trio.Event) -> None:
         while not ending.is_set():
-            identifier = self.owner.next_id()
-            sent = await self.owner.ask(wire.Send(id=identifier, cid=identifier, content=f"{identifier} do this"))
-            message = str(sent["message"])
-            flagged = await self._do(self.owner, "flag", wire.FlagTask, message)
-            race = Race(message, flagged)
-            self.races.append(race)
+            race = await self._begin()
+            message = race.message
             for _ in range(self._random.choice([1, 1, 2, 3])):
                 winner = await self._run_once(race)
                 if winner is None:
                     break
                 self._history.counts["races"] += 1
+                if self._random.random() < 0.15:
+                    await winner.leave(self._random.uniform(0, GRACE_S / 4))
+                    self._history.counts["claimants that came back"] += 1
                 if self._random.random() < 0.6:
                     race.events.append(await self._do(winner, "resolve", wire.ResolveTask, message))
                     await self._late(race)
                     break
                 race.events.append(await self._release(message))
-            await self._compare_views(race)
+            await self._look(race)
 
     async def _run_once(self, race: Race) -> Contender | None:
         """All contenders at once; the winner."""
@@ -232,11 +263,14 @@ class Field:
             frame = wire.FlagTask(id=identifier, cid=identifier, message=message)
         asked = trio.current_time()
         answer = await who.ask(frame)
-        seq, task = answer.get("seq"), answer.get("task")
-        if answer["type"] == "error" and (what != "claim" or answer["code"] != "conflict"):
+        seq = answer.get("seq")
+        if (
+            answer["type"] == "error"
+            and (what != "claim" or answer["code"] != "conflict")
+            and who.longest_absence_s < GRACE_S
+        ):
             self._history.report(f"{what} of {message} was answered with {answer}")
-        claims = int(str(task.get("claims", 0))) if isinstance(task, dict) else 0
-        return Event(what, who.agent, asked, trio.current_time(), int(str(seq)) if seq is not None else None, claims)
+        return Event(what, who.agent, asked, trio.current_time(), int(str(seq)) if seq is not None else None)
 
     async def _release(self, message: str) -> Event:
         """The person's terminal frees the task. Asked again with the same cid until it is answered."""
@@ -257,69 +291,51 @@ class Field:
                             said += part
                 answer = json.loads(said)
                 if answer["type"] == "done":
-                    return Event("release", "cli", asked, trio.current_time(), answer.get("seq"), 0)
+                    return Event("release", "cli", asked, trio.current_time(), answer.get("seq"))
                 if answer.get("code") != "unavailable":
                     self._history.report(f"release of {message} was answered with {answer}")
-                    return Event("release", "cli", asked, trio.current_time(), None, 0)
+                    return Event("release", "cli", asked, trio.current_time(), None)
             except (Lost, OSError, trio.TooSlowError, trio.BrokenResourceError):
                 pass  # asked again
             await trio.sleep(0.02)
 
-    async def _compare_views(self, race: Race) -> None:
+    async def _look(self, race: Race) -> dict[str, object]:
+        """The task, whose badge says the same."""
         identifier = self.owner.next_id()
         page = await self.owner.ask(wire.Read(id=identifier, message=race.message))
         items = page["items"]
         assert isinstance(items, list)
+        task: dict[str, object] = items[0]["task"]
         badges = [badge["value"] for badge in items[0]["badges"] if badge["type"] == "task"]
-        if badges != [items[0]["task"]["status"]]:
-            self._history.report(f"{race.message} has the badges {badges} and is {items[0]['task']['status']}")
+        if badges != [task["status"]]:
+            self._history.report(f"{race.message} has the badges {badges} and is {task['status']}")
+        return task
 
     # --- the end
 
-    def check(self) -> None:
-        """Each race by itself: one order explains it."""
+    def check(self, log: list[dict[str, object]]) -> None:
+        """Each race by itself: one order explains it, and the log has it so."""
+        self._check_leases(log)
         for race in self.races:
-            self._check(race)
+            linear.check(race, self._history.report)
+        linear.check_log(self.races, log, self._history.report)
 
-    def _check(self, race: Race) -> None:
-        done = sorted((event for event in race.events if event.seq is not None), key=lambda one: one.seq or 0)
-        for earlier, later in pairwise(done):
-            if later.answered < earlier.asked:
-                self._history.report(
-                    f"{race.message}: {later} was answered before {earlier} was asked, and comes after it"
-                )
-        held_by: str | None = None
-        for event in done:
-            if event.what == "claim":
-                if held_by is not None:
-                    self._history.report(f"{race.message}: claimed by {event.agent} while {held_by} held it")
-                held_by = event.agent
-            elif event.what == "release":
-                held_by = None
-        opened = [race.flagged, *(event for event in done if event.what == "release")]
-        taken = [event for event in done if event.what == "claim"]
-        for event in race.events:
-            if event.what == "claim" and event.seq is None:
-                self._check_refused(race, event, opened, taken)
-
-    def _check_refused(self, race: Race, event: Event, opened: list[Event], taken: list[Event]) -> None:
-        """Not if the task was open all the time between asking and answer."""
-        for index, opening in enumerate(opened):
-            next_taken = taken[index] if index < len(taken) else None
-            if opening.answered < event.asked and (next_taken is None or next_taken.asked > event.answered):
-                self._history.report(f"{race.message}: {event.agent} was refused while the task was open")
-
-    def check_log(self, log: list[dict[str, object]]) -> None:
-        """The log has exactly the claims that won, each with the next number."""
-        for race in self.races:
-            claims = [record for record in log if record.get("target") == race.message and record["kind"] == "claim"]
-            won = sorted(event.seq or 0 for event in race.events if event.what == "claim" and event.seq is not None)
-            if [record["seq"] for record in claims] != won:
-                self._history.report(
-                    f"{race.message}: the log has claims {[record['seq'] for record in claims]}, won were {won}"
-                )
-            if [record["claim_epoch"] for record in claims] != list(range(1, len(claims) + 1)):
-                self._history.report(f"{race.message}: the claims are not numbered from 1")
+    def _check_leases(self, log: list[dict[str, object]]) -> None:
+        """Those ended whose claimant stayed away, and no others. Its end becomes an event of the race."""
+        absences = {one.agent: one.longest_absence_s for one in self.everybody}
+        holders: dict[object, str] = {}
+        races = {race.message: race for race in self.races}
+        for record in log:
+            message = str(record.get("target"))
+            if record["kind"] == "claim":
+                holders[message] = str(record["from"])
+            elif record["kind"] == "release" and record.get("reason") == "lease_expired" and message in races:
+                holder = holders[message]
+                left, noticed = self._lapses.get(message, (0.0, trio.current_time()))
+                races[message].events.append(Event("release", "system", left, noticed, int(str(record["seq"]))))
+                self._history.counts["leases that ended"] += 1
+                if absences[holder] < GRACE_S:
+                    self._history.report(f"{message}: its lease ended, and {holder} was away for {absences[holder]} s")
 
 
 def _compare_files(home: Path, history: History) -> None:

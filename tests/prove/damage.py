@@ -12,10 +12,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from crosschat.errors import DataDirectoryError
+from crosschat.errors import DataDirectoryError, JournalBroken, Refused
 from crosschat.journal import index
 from crosschat.journal.check import check_log
-from crosschat.journal.format import encode
+from crosschat.journal.format import decode, encode
 from crosschat.journal.store import Log, open_directory
 from crosschat.model import Message
 from tests.prove.memory import File, MemoryDisk
@@ -23,6 +23,7 @@ from tests.prove.outcome import Outcome
 
 if TYPE_CHECKING:
     from crosschat.journal.index import Snapshot
+    from crosschat.model import AnyRecord
     from tests.prove.outcome import Room
 
 HOME: Final = Path("/data")
@@ -38,6 +39,7 @@ def run(room: Room) -> Outcome:
     """Many damaged directories of one log."""
     random, outcome = Random(room.seed), Outcome()
     segments, snapshots = _make(random)
+    known = {_seq(line): decode(line) for data in segments if data is not None for line in data.splitlines()}
     for _ in range(PER_ROUND):
         kind, which = random.choice(KINDS), random.choice(INDEXES)
         number = random.randrange(len(segments))
@@ -48,7 +50,7 @@ def run(room: Room) -> Outcome:
         outcome.counts["damages"] += 1
         outcome.counts[f"damage: {kind}"] += 1
         snapshot = _choose(random, which, snapshots)
-        for problem in _look(segments, after, number, snapshot):
+        for problem in _look(segments, after, number, snapshot, known):
             if len(outcome.problems) < 10:
                 outcome.problems.append(f"{kind} in segment {number + 1}, index {which}: {problem}")
     return outcome
@@ -61,14 +63,14 @@ def _make(random: Random) -> tuple[list[bytes | None], dict[str, bytes]]:
     for name in ("foreign", "right"):
         disk = MemoryDisk()
         open_directory(HOME, disk)
-        log, _ = Log.recover(HOME, disk, segment_bytes=8000)
-        for count in range(random.randint(20, 60)):
+        log, _ = Log.recover(HOME, disk, segment_bytes=4000)
+        for count in range(random.randint(12, 32)):
             seq = log.next_seq
             text = "z" * random.randrange(600)
             metadata: dict[str, object] = {"v": 1, "seq": seq}
             message = Message(seq=seq, id=f"m{seq}", ts=seq, by=name, content=text, source="agent", metadata=metadata)
             log.append([encode(message)])
-            if count == 10:
+            if count == 8:
                 found["older"] = _index(disk, log.snapshot(seq, epoch=name, state=b""))
         found[name] = _index(disk, log.snapshot(log.last_seq, epoch=name, state=b""))
         log.close()
@@ -148,29 +150,38 @@ def _disk(segments: list[bytes | None], snapshot: bytes | None) -> MemoryDisk:
     return disk
 
 
-def _look(before: list[bytes | None], after: list[bytes | None], number: int, snapshot: bytes | None) -> list[str]:
+def _look(
+    before: list[bytes | None],
+    after: list[bytes | None],
+    number: int,
+    snapshot: bytes | None,
+    known: dict[int, AnyRecord],
+) -> list[str]:
     disk = _disk(after, snapshot)
     try:
         report = check_log(HOME, disk)
         log, recovery = Log.recover(HOME, disk, index.load(disk, HOME))
-        found = {record.seq: encode(record) for record in log.replay()}
+        found = {record.seq: record for record in log.replay()}
         log.close()
-    except (DataDirectoryError, OSError) as error:
+    except (DataDirectoryError, JournalBroken, Refused, OSError) as error:
         return [f"no start is possible: {error!r}"]
     problems = []
     texts = b"".join(data for data in after if data is not None)
-    lines = [line for data in before if data is not None for line in data.splitlines()]
-    for line in lines:
-        match = SEQ.match(line)
-        assert match is not None
-        if line in texts and found.get(int(match[1])) != line + b"\n":
-            problems.append(f"intact record {int(match[1])} is hidden")
-    known = {line + b"\n" for line in lines}
-    problems += [f"record {seq} is invented" for seq, line in found.items() if line not in known]
+    for line in (line for data in before if data is not None for line in data.splitlines()):
+        seq = _seq(line)
+        if found.get(seq) != known[seq] and line in texts:
+            problems.append(f"intact record {seq} is hidden")
+    problems += [f"record {seq} is invented" for seq, record in found.items() if record != known.get(seq)]
     problems += _unreported(before, after, number, snapshot, report.damages, report.torn, recovery.shortened)
     if not (recovery.damages or recovery.cut or recovery.shortened) and (report.damages or report.torn):
         problems.append("the check reports what the start does not")
     return problems + _changed(disk, after)
+
+
+def _seq(line: bytes) -> int:
+    found = SEQ.match(line)
+    assert found is not None
+    return int(found[1])
 
 
 def _unreported(

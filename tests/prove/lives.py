@@ -34,12 +34,14 @@ RARE: Final = ("segment", "snapshot", "start", "projection")
 
 @attrs.frozen(kw_only=True)
 class Care:
-    """How hubs are treated. `quiet_s`: how long one lives before it is ended; `clean`: the share of clean ends."""
+    """How hubs are treated. `quiet_s`: how long one lives before it is ended; `clean`: the share of clean ends; `soon`:
+    one that is to die at a named point reaches it early."""
 
     seed: int
     deaths: int = 20
     quiet_s: tuple[float, float] = (0.1, 0.5)
     clean: float = 0.25
+    soon: bool = False
     segment_bytes: int = 192 * 1024
     bug: str | None = None
     options: tuple[str, ...] = ()
@@ -179,6 +181,8 @@ class Lives:
             return None
         point = random.choice(POINTS)
         most = 3000 if point == "any call" else 3 if point.startswith(RARE) else 25
+        if self.care.soon:
+            most = min(most, 300 if point == "any call" else 4)
         return Death(point, random.randint(1, most), random.random() < 0.5, random.randrange(1 << 30))
 
     def _count_death(self, death: Death | None) -> None:

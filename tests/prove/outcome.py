@@ -20,6 +20,14 @@ class Outcome:
     void: str | None = None
     reconnects_s: list[float] = attrs.Factory(list)
 
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.problems + other.problems,
+            self.counts + other.counts,
+            self.void or other.void,
+            self.reconnects_s + other.reconnects_s,
+        )
+
 
 @attrs.frozen
 class Room:

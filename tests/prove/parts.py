@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import approvals, behind, claims, crash, damage, faults, image, inputs, retries
+from tests.prove import approvals, behind, claims, crash, damage, faults, image, inputs, races, retries
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
 
 if TYPE_CHECKING:
     from tests.prove.outcome import Room
+
+BESIDE: Final = 3
 
 
 def kill(room: Room) -> Outcome:
@@ -23,12 +25,38 @@ def kill(room: Room) -> Outcome:
     )
 
 
+def deaths(room: Room) -> Outcome:
+    """Small hubs beside each other that hardly live: many kills, with little under way at each."""
+    return trio.run(_many_deaths, room)
+
+
+async def _many_deaths(room: Room) -> Outcome:
+    found: list[Outcome] = []
+
+    async def live(number: int) -> None:
+        care = Care(
+            seed=room.seed + number, bug=room.bug, deaths=12 if room.short else 60, quiet_s=(0.0, 0.08), clean=0.1,
+            soon=True,
+        )  # fmt: skip
+        place = room.place / str(number)
+        place.mkdir()
+        plan = Plan(care=care, writers=3, readers=2, bridges=0, late=0, rate=1.0)
+        found.append(await Episode(room.zygote, place, plan).run())
+
+    async with trio.open_nursery() as nursery:
+        for number in range(BESIDE):
+            nursery.start_soon(live, number)
+    return sum(found, Outcome())
+
+
 PARTS: Final = (
     Part("kill", 5, kill, short=3),
-    Part("crash", 2, crash.run, short=24),
-    Part("retries", 1, retries.run, short=2),
-    Part("claims", 1, claims.run),
-    Part("damage", 1, damage.run, short=10),
+    Part("deaths", 5, deaths, short=2),
+    Part("crash", 3, crash.run, short=24),
+    Part("retries", 1, retries.run, short=3),
+    Part("claims", 0.5, claims.run),
+    Part("races", 0.8, races.run, short=17),
+    Part("damage", 0.5, damage.run, short=10),
     Part("behind", 0.5, behind.run),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
     Part("inputs", 1, inputs.run, short=4),

@@ -62,7 +62,14 @@ PROMISES: Final = (
         (("deliveries", "deliveries checked", 5_000_000),),
     ),
     Promise("P3", "A retry is not a second message", (("retried requests", "requests retried", 100_000),)),
-    Promise("P4", "A task has one winner", (("races", "races for a task", 100_000),)),
+    Promise(
+        "P4",
+        "A task has one winner",
+        (
+            ("races in one process", "races in one process, through deaths of the hub in it", 100_000),
+            ("races", "races between connections to hubs that are killed", 5_000),
+        ),
+    ),
     Promise(
         "P5",
         "No storage error is swallowed, no sync is retried",

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(300)]
 MINIMUM = {
     "kill": ("deliveries", 5000),
-    "crash": ("crash states", 1000),
-    "retries": ("retried requests", 100),
+    "deaths": ("kills", 50),
+    "crash": ("crash states", 10_000),
+    "retries": ("retried requests", 500),
     "claims": ("races", 10),
-    "damage": ("damages", 900),
+    "races": ("races in one process", 2000),
+    "damage": ("damages", 1900),
     "inputs": ("inputs", 6000),
     "approval faults": ("approval faults", 250),
     "behind": ("messages caught up with", 3000),
