@@ -224,13 +224,15 @@ class Need:
 
 @attrs.frozen(kw_only=True)
 class KeyView:
-    """A paired browser. `current`: the one that this is sent to."""
+    """A paired browser. `current`: the one that this is sent to. Not `vouched`: it is listed as paired, nothing shows
+    that it was, and it counts for nothing."""
 
     id: str
     label: str
     paired_at: str
     last_seen_at: str | None = None
     current: bool = False
+    vouched: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -29,9 +29,9 @@ def audit(ctx: click.Context, as_json: bool) -> None:
     """Check and show who allowed and denied what.
 
     Every decision on a permission request is a line of audit/permissions.jsonl, written to the disk before an allow
-    takes effect. Each line has the hash of the one before it, so a line that was changed, added or removed breaks the
-    chain. Lines missing at the end do not: keep the last hash that `verify` prints elsewhere to notice that. Without a
-    subcommand the last 50 lines are shown.
+    takes effect, and so is every pairing of a browser and its end. Each line has the hash of the one before it, so a
+    line that was changed, added or removed breaks the chain. Lines missing at the end do not: keep the last hash that
+    `verify` prints elsewhere to notice that. Without a subcommand the last 50 lines are shown.
 
     \b
     Examples:
@@ -117,5 +117,7 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
     what = str(line.get("behavior")) if event == "decided" else SHOWN.get(event, event)
     waited = f"{line['waited_ms'] / 1000:.1f} s" if isinstance(line.get("waited_ms"), int) else ""
     by = f"{line['label']} ({str(line.get('key'))[:8]})" if "label" in line else ""
+    if event in ("paired", "revoked"):
+        what, by = f"{event} {by}", str(line.get("by") or "a code from a terminal")
     named = (line.get("ts"), line.get("name"), line.get("tool"))
     return (*(str(one or "") for one in named), what, by, waited, str(line.get("digest", ""))[:12])

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COLUMNS = ("id", "browser", "paired", "last seen")
+NOT_VOUCHED = (
+    "is listed as paired, and the audit does not vouch for it: some program may have written it into settings.json. "
+    "End it with `crosschat dashboard --revoke {}`; if it is yours, pair it again after that."
+)
 
 
 @click.command()
@@ -39,7 +43,7 @@ def dashboard(home: str | None, listing: bool, revoke: str | None, no_open: bool
     Prints a code to type into the page, which is good for a minute and for one browser. The first browser is paired
     at once; each further one has to be accepted in a page that is paired already. Starts the hub if none runs. Only a
     person can do this: a command that runs inside a Claude Code session is refused. ID is one of --list, or its
-    beginning.
+    beginning. A browser that --list calls an alarm is listed, and counts for nothing: nobody paired it here.
 
     \b
     Examples:
@@ -66,10 +70,18 @@ def _list(control: Control, *, as_json: bool) -> None:
     if as_json:
         text.echo_json({"browsers": [wire.complete(key) for key in keys]})
     elif keys:
-        rows = [(key.id[:8], key.label, key.paired_at, key.last_seen_at or "not since the hub started") for key in keys]
-        text.print_table(COLUMNS, rows)
+        text.print_table(COLUMNS, [(key.id[:8], key.label, key.paired_at, _last_seen(key)) for key in keys])
+        for key in keys:
+            if not key.vouched:
+                text.echo(
+                    text.styled("alarm", fg="red"), text.plain(f"  {key.id[:8]} {NOT_VOUCHED.format(key.id[:8])}")
+                )
     else:
         text.echo("no browser is paired: `crosschat dashboard` pairs one")
+
+
+def _last_seen(key: wire.KeyView) -> str:
+    return (key.last_seen_at or "not since the hub started") if key.vouched else "does not count"
 
 
 def _revoke(control: Control, key: str, *, as_json: bool) -> None:

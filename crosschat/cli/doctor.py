@@ -41,6 +41,7 @@ CHECKS: Final[dict[str, Check]] = {
     "note": hub.note,
     "log": records.log,
     "audit": records.audit,
+    "browsers": records.browsers,
     "hub": hub.own_word,
     "page": hub.page,
     "plugin": claude.plugin,

@@ -152,7 +152,11 @@ def _held_back(found: wire.HubStatus) -> Iterator[tuple[str, str]]:
 def _browsers(found: wire.HubStatus) -> str:
     if not found.browsers:
         return "none is paired: `crosschat dashboard` pairs one"
-    return f"{found.pages} open; paired: " + ", ".join(f"{key.label} ({key.paired_at})" for key in found.browsers)
+    return f"{found.pages} open; paired: " + ", ".join(map(_browser, found.browsers))
+
+
+def _browser(key: wire.KeyView) -> str:
+    return f"{key.label} ({key.paired_at if key.vouched else 'does not count'})"
 
 
 def _problems(found: wire.HubStatus) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,9 @@ code from a terminal; once there is a paired browser, that one has to accept eac
 address it was paired at, because a browser keeps it per address: another program that once served that page on another
 port cannot use it here.
 
+A key counts if it is vouched for. One that is only listed has been written into a file by somebody; it can do nothing
+here but be shown and revoked.
+
 Codes, challenges, tickets and waiting pairings are gone with the hub; only keys are kept, by who owns this table.
 Times are seconds of a steady clock. Randomness is an argument.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from typing import TYPE_CHECKING, Final, Literal
@@ -23,7 +27,7 @@ from crosschat.errors import Code, Refused
 from crosschat.limits import NAME_CHARS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 CODE_S: Final = 60.0
 CODE_TRIES: Final = 5
@@ -31,6 +35,7 @@ ACCEPT_S: Final = 120.0  # how long a further browser waits to be accepted
 CHALLENGE_S: Final = 10
 TICKET_S: Final = 10.0
 KEYS: Final = 16
+LISTED: Final = 64  # keys of which the table knows; what is listed beyond that and not vouched for is left out
 WAITING: Final = 4
 TICKETS: Final = 64  # unused ones; more means that the oldest is not used any more
 REMEMBERED: Final = 64  # settled pairings, for the browsers that ask what became of them
@@ -85,10 +90,17 @@ def label_of(text: str) -> str:
 
 
 class Pairings:
-    """The table. Invariant: at most one open code, and nothing can be used twice or after its time."""
+    """The table. Invariant: at most one open code, and nothing can be used twice or after its time.
 
-    def __init__(self, keys: Iterable[Key], port: int, secret: bytes) -> None:
-        self.keys = {key.id: key for key in keys}
+    `vouched` has the ids of the keys that are vouched for, each with the port that it was paired at.
+    """
+
+    def __init__(self, listed: Iterable[Key], vouched: Mapping[str, int], port: int, secret: bytes) -> None:
+        self.vouched = dict(vouched)
+        self.keys: dict[str, Key] = {}
+        for key in sorted(listed, key=self.is_vouched, reverse=True):  # whoever adds to the list crowds nobody out
+            if len(self.keys) < LISTED:
+                self.keys.setdefault(key.id, key)
         self._port = port
         self._secret = secret
         self._code: _OpenCode | None = None
@@ -98,20 +110,29 @@ class Pairings:
 
     # --- keys
 
+    def is_vouched(self, key: Key) -> bool:
+        return self.vouched.get(key.id) == key.port
+
+    def unvouched(self) -> list[Key]:
+        """The keys that are listed and do not count."""
+        return [key for key in self.keys.values() if not self.is_vouched(key)]
+
     def usable(self) -> list[Key]:
         """The keys that are good here, in the order they were paired."""
-        return [key for key in self.keys.values() if key.port == self._port]
+        return [key for key in self.keys.values() if self._is_good(key)]
 
     def key(self, identifier: str) -> Key:
         """A paired key that is good here. Raises Refused."""
         key = self.keys.get(identifier)
-        if key is None or key.port != self._port:
-            raise Refused(
-                Code.FORBIDDEN,
-                "This browser is not paired. Run `crosschat dashboard` in a terminal of yours.",
-                path="key",
-            )
+        if key is None or not self._is_good(key):
+            told = "This browser is not paired."
+            if key is not None and not self.is_vouched(key):
+                told = "This browser is listed as paired, but the audit does not vouch for that, so it does not count."
+            raise Refused(Code.FORBIDDEN, f"{told} Run `crosschat dashboard` in a terminal of yours.", path="key")
         return key
+
+    def _is_good(self, key: Key) -> bool:
+        return key.port == self._port and self.is_vouched(key)
 
     # --- pairing
 
@@ -163,19 +184,24 @@ class Pairings:
         self._waiting[identifier] = waiting
         return waiting
 
-    def settle(self, identifier: str, fate: Fate, now_s: float) -> Waiting:
-        """What the person at a paired page answered, once. Raises Refused if it is not waiting (any more)."""
+    def hold(self, identifier: str, now_s: float) -> Waiting:
+        """The pairing that a person at a paired page answers now; it does not expire until it is settled or let go.
+        Raises Refused if it is not waiting (any more)."""
         self.expire(now_s)
         waiting = self._waiting.get(identifier)
-        if waiting is None or waiting.fate != "waiting":
+        if waiting is None or waiting.fate != "waiting" or waiting.until_s == math.inf:
             raise Refused(Code.CONFLICT, "This browser does not wait to be accepted any more.", path="pairing")
-        settled = attrs.evolve(waiting, fate=fate)
-        self._waiting[identifier] = settled
+        self._waiting[identifier] = attrs.evolve(waiting, until_s=math.inf)
+        return waiting
+
+    def settle(self, held: Waiting, fate: Fate) -> Waiting:
+        """It was answered, and that is kept."""
+        settled = self._waiting[held.id] = attrs.evolve(held, fate=fate)
         return settled
 
-    def reopen(self, settled: Waiting) -> None:
-        """What was just answered could not be kept: it waits on, and can be answered again until its time is over."""
-        self._waiting[settled.id] = attrs.evolve(settled, fate="waiting")
+    def let_go(self, held: Waiting) -> None:
+        """The answer could not be kept: it waits on, and can be answered again until its time is over."""
+        self._waiting[held.id] = held
 
     def fate(self, identifier: str, now_s: float) -> Waiting:
         """How a pairing stands. Raises Refused for one that never was or is long over."""
@@ -237,7 +263,7 @@ class Pairings:
         """The key that a ticket was given to, once and in time; None for any other text, or if it was revoked."""
         identifier, until_s = self._tickets.pop(ticket, ("", 0.0))
         key = self.keys.get(identifier)
-        return key if key is not None and now_s < until_s and key.port == self._port else None
+        return key if key is not None and now_s < until_s and self._is_good(key) else None
 
     def forget_tickets(self, identifier: str) -> None:
         self._tickets = {text: held for text, held in self._tickets.items() if held[0] != identifier}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crosschat.hub.dashboard import serve_screen
 from crosschat.hub.guard import origin_of
+from crosschat.hub.keyring import Keyring
 from crosschat.hub.pairing import Pairing
 from crosschat.hub.screens import Screens
 from crosschat.hub.visits import listen
@@ -66,7 +67,10 @@ class BrowserDoor:
     async def open(self, network: trio.Nursery, sock: socket.socket, parts: Parts) -> None:
         """Serve the page on the claimed socket, from `network`, and return once it answers."""
         port = int(sock.getsockname()[1])
-        pairing = parts.desk.pairing = Pairing(self._settings, port, self._events, parts.router.clock_ms)
+        keyring = Keyring(self._settings, parts.audit, self._log)
+        pairing = parts.desk.pairing = Pairing(keyring, port, self._events, parts.router.clock_ms)
+        for problem in pairing.problems():
+            self._events.add("alarm", problem)
         self.screens = screens = Screens(
             router=parts.router,
             pairing=pairing,

@@ -254,7 +254,7 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
             return KeyList(id=frame.id, keys=_pairing(desk).views())
         case RevokeKey():
             refuse_all_but_a_person(pid)
-            _pairing(desk).revoke(frame.key, "a terminal")
+            await _pairing(desk).revoke(frame.key, None)
             return Done(id=frame.id)
         case Cost():
             return CostList(id=frame.id, sessions=views.cost_views(router.state, router.presence))

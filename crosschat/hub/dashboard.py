@@ -154,6 +154,7 @@ class _Screen:
     async def serve(self) -> None:
         try:
             self._screens.enter(self)
+            self._screens.pairing.table.key(self.key)  # it may have been revoked since its ticket was redeemed
             opening = await self._opening()
         except Refused as refused:
             self._end = (POLICY, refused.message[:100])
@@ -368,11 +369,11 @@ class _Screen:
         return Done(id=frame.id)
 
     async def _answer_pairing(self, frame: AnswerPairing) -> Done:
-        self._screens.pairing.answer(frame.pairing, frame.accept, self._label)
+        await self._screens.pairing.answer(frame.pairing, frame.accept, self.key)
         return Done(id=frame.id)
 
     async def _revoke(self, frame: RevokeKey) -> Done:
-        self._screens.pairing.revoke(frame.key, self._label)
+        await self._screens.pairing.revoke(frame.key, self.key)
         return Done(id=frame.id)
 
 

@@ -1,9 +1,10 @@
-"""Pairing as the hub does it: who may ask for a code, keys in `settings.json`, signatures, and who is told.
+"""Pairing as the hub does it: who may ask for a code, which keys count, and who is told.
 
-The rules are `core.pairing`'s. A key counts once it is on disk; a crash before that leaves the browser unpaired. A code
-is given only to a process with a terminal and no Claude Code process above it: an agent that runs the command gets a
+The rules are `core.pairing`'s, what is on disk is the keyring's. A key counts once it is there; a crash before that
+leaves the browser unpaired. Changes are made one after the other, each whole, whoever stops waiting for it. A code is
+given only to a process with a terminal and no Claude Code process above it: an agent that runs the command gets a
 reason instead. That a detached process may look like a person is known; so every pairing is announced in every open
-page, in `crosschat status` and in the activity log.
+page, in `crosschat status`, in the audit and in the activity log.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from crosschat import processes
-from crosschat.core.pairing import Key, Pairings, Waiting, from_text, key_id, label_of, to_text
+from crosschat.core.pairing import Key, Pairings, Waiting, from_text, key_id, label_of
 from crosschat.errors import Code, Refused
 from crosschat.hub.guard import origin_of
-from crosschat.model import from_iso, iso
+from crosschat.hub.signatures import is_point, is_signed
+from crosschat.model import iso
 from crosschat.pagewire import AwaitPairing, Challenge, Challenged, GetTicket, Pair, Paired, Ticketed, to_sign
 from crosschat.wire import KeyView
 
@@ -26,12 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crosschat.hub.events import EventLog
-    from crosschat.hub.settings import Settings
+    from crosschat.hub.keyring import Keyring
     from crosschat.processes import Lookup
 
-SETTING: Final = "paired_browsers"
-POINT_BYTES: Final = 65  # an uncompressed point of P-256
-SIGNATURE_BYTES: Final = 64
 FATE_WAIT_S: Final = 3.0  # less than an unauthenticated connection may last
 LINEAGE_TRIES: Final = 8
 
@@ -50,49 +49,64 @@ class Pairing:
 
     def __init__(
         self,
-        settings: Settings,
+        keyring: Keyring,
         port: int,
         events: EventLog,
         clock_ms: Callable[[], int],
         clock_s: Callable[[], float] = time.monotonic,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._settings = settings
+        self._keyring = keyring
         self._events = events
         self._clock_ms = clock_ms
         self._clock_s = clock_s
         self._random = random
+        self._turn = trio.Lock()
         self._news = trio.Event()
         self._seen: dict[str, str] = {}
         self.port = port
         self.origin = origin_of(port)
-        self.table = Pairings(_read_keys(settings), port, random(32))
+        self.table = Pairings(keyring.listed(), keyring.vouched, port, random(32))
         self.told: Told | None = None
 
     # --- what a terminal asks
 
     def new_code(self, pid: int, lookup: Lookup = processes.find) -> str:
-        """A code for the person behind the process `pid`. Raises Refused for anybody else."""
+        """A code for the person behind the process `pid`. Raises Refused for anybody else, and while nothing can be
+        paired."""
         refuse_all_but_a_person(pid, lookup)
+        self._keyring.refuse_if_mute()
         return self.table.new_code(self._random(16), self._clock_s())
 
-    def revoke(self, identifier: str, by: str) -> None:
-        """The browser is paired no more; its streams close. Raises Refused."""
-        matching = [key for key in self.table.keys.values() if identifier and key.id.startswith(identifier)]
-        if len(matching) != 1:
-            known = "`crosschat dashboard --list` shows them."
-            raise Refused(Code.NOT_FOUND, f"No single paired browser has the id {identifier[:64]!r}. {known}")
-        (key,) = matching
-        self._keep([other for other in self.table.keys.values() if other != key])
-        del self.table.keys[key.id]
+    async def revoke(self, identifier: str, by: str | None) -> None:
+        """The browser is paired no more; its streams close. `by`: the key of the page that says so, None for a
+        terminal. Raises Refused."""
+        async with self._turn:
+            who = "a terminal" if by is None else self.table.key(by).label
+            matching = [key for key in self.table.keys.values() if identifier and key.id.startswith(identifier)]
+            if len(matching) != 1:
+                known = "`crosschat dashboard --list` shows them."
+                raise Refused(Code.NOT_FOUND, f"No single paired browser has the id {identifier[:64]!r}. {known}")
+            (key,) = matching
+            try:
+                await self._keyring.remove(self.table, key, who)
+            finally:  # it counts no more even if it could not be taken off the list
+                if not self.table.is_vouched(key):
+                    self._revoked(key, who)
+
+    def _revoked(self, key: Key, by: str) -> None:
         self.table.forget_tickets(key.id)
         self._events.add("revoked", f"{key.label} ({key.fingerprint}) is not paired any more, by {by}")
         if self.told is not None:
             self.told.key_revoked(key.id)
             self.told.keys_changed()
 
+    def problems(self) -> tuple[str, ...]:
+        """What the person should know about the list, for people."""
+        return self._keyring.problems(self.table)
+
     def views(self, current: str | None = None) -> tuple[KeyView, ...]:
-        """All paired browsers, those too that were paired at another port."""
+        """All browsers that are listed, those too that were paired at another port, and those that do not count."""
         return tuple(
             KeyView(
                 id=key.id,
@@ -100,17 +114,19 @@ class Pairing:
                 paired_at=iso(key.paired_ms),
                 last_seen_at=self._seen.get(key.id),
                 current=key.id == current,
+                vouched=self.table.is_vouched(key),
             )
             for key in self.table.keys.values()
         )
 
     # --- what a page asks over HTTP
 
-    def pair(self, call: Pair) -> Paired:
+    async def pair(self, call: Pair) -> Paired:
         """Use a code up for the key of the page. Raises Refused."""
         public = from_text(call.key)
         if not is_point(public):
             raise Refused(Code.INVALID, "key is an uncompressed P-256 point, in base64url.", path="key")
+        self._keyring.refuse_if_mute()
         try:
             self.table.take_code(call.code, self._clock_s())
         except Refused as refused:
@@ -123,12 +139,13 @@ class Pairing:
             paired_ms=self._clock_ms(),
             port=self.port,
         )
-        waiting = self.table.propose(key, self._random(12).hex(), self._clock_s())
-        if waiting.fate == "paired":
-            self._add(key)
-            self._announce(key, "as the first")
-        elif self.told is not None:
-            self.told.pairing_asked(waiting)
+        async with self._turn:
+            waiting = self.table.propose(key, self._random(12).hex(), self._clock_s())
+            if waiting.fate == "paired":
+                await self._keyring.add(self.table, key, None)
+                self._announce(key, "as the first")
+            elif self.told is not None:
+                self.told.pairing_asked(waiting)
         return _answer(waiting)
 
     async def fate(self, call: AwaitPairing) -> Paired:
@@ -164,20 +181,27 @@ class Pairing:
             raise Refused(Code.FORBIDDEN, "The signature is not by the key of this browser.", path="signature")
         return key
 
-    def answer(self, pairing: str, accept: bool, by: str) -> None:
-        """A paired page accepts or refuses another browser. Raises Refused."""
-        self.announce_expired()
-        settled = self.table.settle(pairing, "paired" if accept else "refused", self._clock_s())
-        if accept:
+    async def answer(self, pairing: str, accept: bool, by: str) -> None:
+        """The paired page with the key `by` accepts or refuses another browser; the first answer counts. Raises
+        Refused."""
+        async with self._turn:
+            who = self.table.key(by).label  # it may have been revoked while it waited here
+            self.announce_expired()
+            held = self.table.hold(pairing, self._clock_s())
+            key, kept = held.key, False
             try:
-                self._add(settled.key)
-            except Refused:  # else the browser would hear that it is paired
-                self.table.reopen(settled)
-                raise
-            self._announce(settled.key, f"accepted by {by}")
-        else:
-            self._events.add("pairing_refused", f"{settled.key.label} ({settled.key.fingerprint}), refused by {by}")
-        self._over(settled)
+                if accept:
+                    await self._keyring.add(self.table, key, who)
+                kept = True
+            finally:  # the browser hears that it is paired once it is, and not before
+                if not kept:
+                    self.table.let_go(held)
+            settled = self.table.settle(held, "paired" if accept else "refused")
+            if accept:
+                self._announce(key, f"accepted by {who}")
+            else:
+                self._events.add("pairing_refused", f"{key.label} ({key.fingerprint}), refused by {who}")
+            self._over(settled)
 
     def announce_expired(self) -> None:
         """Tell the pages about pairings that nobody answered in time."""
@@ -197,18 +221,6 @@ class Pairing:
         self._events.add("paired", f"{key.label} ({key.fingerprint}) is paired, {how}")
         if self.told is not None:
             self.told.keys_changed()
-
-    def _add(self, key: Key) -> None:
-        self._keep([*self.table.keys.values(), key])
-        self.table.keys[key.id] = key
-
-    def _keep(self, keys: list[Key]) -> None:
-        try:
-            self._settings.put(SETTING, [_document(key) for key in keys])
-        except OSError as error:
-            raise Refused(
-                Code.STORAGE_FULL, f"settings.json cannot be written: {error.strerror or error}. Nothing changed."
-            ) from None
 
 
 def refuse_all_but_a_person(pid: int, lookup: Lookup = processes.find) -> None:
@@ -238,76 +250,7 @@ def _lineage(pid: int, lookup: Lookup) -> list[processes.Process]:
     raise Refused(Code.FORBIDDEN, "The process that asks cannot be seen: run the command again.")
 
 
-def is_signed(public: bytes, data: bytes, signature: bytes) -> bool:
-    """Whether `signature` (r and s, raw) over SHA-256 of `data` is by the key whose public half is `public`."""
-    if len(signature) != SIGNATURE_BYTES:
-        return False
-    # The hub's start does not pay for this import.
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
-    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-    try:
-        key.verify(encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
-    except InvalidSignature:
-        return False
-    return True
-
-
-def is_point(public: bytes) -> bool:
-    """Whether these bytes are the uncompressed form of a point on P-256."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    if len(public) != POINT_BYTES or public[0] != 4:
-        return False
-    try:
-        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-    except ValueError:
-        return False
-    return True
-
-
 def _answer(waiting: Waiting) -> Paired:
     key = waiting.key
     pairing = waiting.id if waiting.fate == "waiting" else None
     return Paired(state=waiting.fate, key=key.id, label=key.label, fingerprint=key.fingerprint, pairing=pairing)
-
-
-def _document(key: Key) -> dict[str, object]:
-    return {
-        "id": key.id,
-        "public_key": to_text(key.public),
-        "label": key.label,
-        "paired_at": iso(key.paired_ms),
-        "port": key.port,
-    }
-
-
-def _read_keys(settings: Settings) -> list[Key]:
-    """The keys in the settings; what is no key there is left out."""
-    kept = settings.get(SETTING)
-    return [key for one in kept if (key := _read_key(one)) is not None] if isinstance(kept, list) else []
-
-
-def _read_key(document: object) -> Key | None:
-    match document:
-        case {
-            "id": str(identifier),
-            "public_key": str(text),
-            "label": str(label),
-            "paired_at": str(at),
-            "port": int(port),
-        }:
-            public = from_text(text)
-            try:
-                paired_ms = from_iso(at)
-            except ValueError:
-                return None
-            if len(public) != POINT_BYTES or identifier != key_id(public):
-                return None
-            return Key(id=identifier, public=public, label=label_of(label), paired_ms=paired_ms, port=port)
-        case _:
-            return None

@@ -92,7 +92,10 @@ class Report:
         )
 
     def _notices(self) -> tuple[str, ...]:
-        return (*self._parts.recovered.notices, *self._parts.permissions.problems())
+        parts = self._parts
+        pairing = parts.desk.pairing
+        listed = pairing.problems() if pairing is not None else ()
+        return (*parts.recovered.notices, *parts.permissions.problems(), *listed)
 
     def _needs(self) -> dict[str, int]:
         router = self._parts.router

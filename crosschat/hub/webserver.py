@@ -266,7 +266,7 @@ class _Link:
 async def _answer_call(pairing: Pairing, call: CallFrame) -> CallAnswer:
     match call:
         case Pair():
-            return pairing.pair(call)
+            return await pairing.pair(call)
         case AwaitPairing():
             return await pairing.fate(call)
         case Challenge():

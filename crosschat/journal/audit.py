@@ -1,4 +1,5 @@
-"""`audit/permissions.jsonl`: who decided what about permissions, as a chain of lines that nobody changes unseen.
+"""`audit/permissions.jsonl`: who decided what about permissions and which browsers may, as a chain of lines that nobody
+changes unseen.
 
     {"v":1,"n":3,"prev":"<hash of line 2>","ts":"…","event":"…",…,"hash":"<of this line>"}
 
@@ -6,6 +7,9 @@ A line's `hash` is SHA-256 over its bytes up to the comma before `"hash"`, in he
 before, 64 zeros for the first; `n` counts from 1. Whoever changes, inserts or removes a line breaks the chain there,
 unless they make every later line anew. What the chain alone cannot show is that lines are missing at the end: note the
 last hash elsewhere to see that.
+
+The chain vouches for paired browsers: a line `paired` for the key that it names at the port that it names, until a line
+`revoked` names the key. A broken chain vouches for nobody: who broke it may have put the one in or taken the other out.
 
 Written whole, then synced: `append` returns when the line is durable. A write that failed is cut off again and the next
 may succeed; after a sync that failed nothing is written any more, because what the disk has is not known. A crash
@@ -48,13 +52,15 @@ class Problem:
 
 @attrs.frozen
 class Chain:
-    """What is in the file. `rows` counts also what is no line of ours; `torn`: bytes of an incomplete last line."""
+    """What is in the file. `rows` counts also what is no line of ours; `torn`: bytes of an incomplete last line.
+    `paired`: the keys that it vouches for, each with its port."""
 
     lines: tuple[JsonObject, ...] = ()
     rows: int = 0
     last: str = NO_LINE
     problems: tuple[Problem, ...] = ()
     torn: int = 0
+    paired: dict[str, int] = attrs.Factory(dict)
 
 
 def file_of(home: Path) -> Path:
@@ -75,6 +81,7 @@ def read_chain(data: bytes) -> Chain:
     rows = whole.split(b"\n") if whole or data[:1] == b"\n" else []
     lines: list[JsonObject] = []
     problems: list[Problem] = []
+    paired: dict[str, int] = {}
     last = NO_LINE
     for row, line in enumerate(rows, 1):
         values, reason = _check(row, line, last)
@@ -83,7 +90,16 @@ def read_chain(data: bytes) -> Chain:
         if values is not None:
             lines.append(values)
             last = str(values.get("hash"))
-    return Chain(tuple(lines), len(rows), last, tuple(problems), len(torn))
+            _pair(paired, values)
+    return Chain(tuple(lines), len(rows), last, tuple(problems), len(torn), {} if problems else paired)
+
+
+def _pair(paired: dict[str, int], line: JsonObject) -> None:
+    match line:
+        case {"event": "paired", "key": str(key), "port": int(port)}:
+            paired[key] = port
+        case {"event": "revoked", "key": str(key)}:
+            paired.pop(key, None)
 
 
 def _check(row: int, line: bytes, last: str) -> tuple[JsonObject | None, str | None]:
@@ -112,8 +128,8 @@ def read_audit(home: Path, files: Files) -> Chain:
 class AuditFile:
     """The open file. Its calls block; one at a time."""
 
-    def __init__(self, home: Path, files: Files) -> None:
-        """Take it up where it ends. Raises OSError."""
+    def __init__(self, home: Path, files: Files, chain: Chain) -> None:
+        """Take it up where it ends, `chain` being what `read_audit` has just found. Raises OSError."""
         self._files = files
         self.path = file_of(home)
         self.broken: str | None = None
@@ -121,7 +137,6 @@ class AuditFile:
             files.mkdir(self.path.parent)
             sync_directory(files, home)
         new = not exists(files, self.path)
-        chain = read_audit(home, files)
         self.problems = chain.problems
         self.last = chain.last
         self._rows = chain.rows

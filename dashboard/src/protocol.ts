@@ -94,6 +94,7 @@ export interface KeyView {
   paired_at: string;
   last_seen_at: string | null;
   current: boolean;
+  vouched: boolean;
 }
 
 export interface Need {
@@ -592,7 +593,7 @@ export const FIELDS: Record<string, Record<string, [unknown, unknown?]>> = {
   EventView: {"seq": ["integer"], "ts": ["string"], "kind": [["one", "joined", "left", "hub_started", "hub_stopping", "paired", "pairing_refused", "revoked", "decided", "answered_elsewhere", "alarm", "cleared", "restored", "launched", "paused", "resumed"]], "text": ["string"], "agent": [["maybe", "string"], null], "name": [["maybe", "string"], null]},
   GuardView: {"message": ["string"], "author": ["string"], "replies": ["integer"]},
   Item: {"seq": ["integer"], "kind": [["one", "message", "reply", "badge", "flag", "claim", "progress", "release", "resolve"]], "message": ["string"], "from_id": ["string"], "from_name": ["string"], "source": [["one", "agent", "user", "cli", "system"]], "ts": ["string"], "content": ["string", ""], "thread": [["maybe", "string"], null], "to": [["maybe", ["list", "string"]], null], "here": ["boolean", false], "private": ["boolean", false], "importance": [["maybe", ["one", "important", "comment", "chitchat"]], null], "metadata": [["maybe", "object"], null], "badges": [["list", ["view", "BadgeView"]], []], "task": [["maybe", ["view", "TaskView"]], null], "replies": ["integer", 0], "recipients": [["maybe", ["list", ["view", "RecipientView"]]], null], "quiet": ["boolean", false], "offset": ["integer", 0], "more": [["maybe", "integer"], null]},
-  KeyView: {"id": ["string"], "label": ["string"], "paired_at": ["string"], "last_seen_at": [["maybe", "string"], null], "current": ["boolean", false]},
+  KeyView: {"id": ["string"], "label": ["string"], "paired_at": ["string"], "last_seen_at": [["maybe", "string"], null], "current": ["boolean", false], "vouched": ["boolean", true]},
   Need: {"kind": [["one", "question", "stuck", "reopened", "unread"]], "message": ["string"], "seq": ["integer"], "agent": ["string"], "name": ["string"], "since": ["string"]},
   PeerView: {"id": ["string"], "name": ["string"], "connected": ["boolean"], "status": [["one", "available", "busy", "away"]], "cwd": ["string"], "detail": [["maybe", "string"], null], "project": [["maybe", "string"], null], "task": [["maybe", "string"], null], "silent_s": [["maybe", "integer"], null], "unread": ["integer", 0], "unread_since": [["maybe", "string"], null], "claims": [["list", "string"], []], "activity": [["maybe", ["one", "working", "waiting", "idle"]], null], "mode": [["maybe", "string"], null], "paused": ["boolean", false], "wake": [["maybe", ["one", "auto", "inbox", "hooks", "wait", "off"]], null], "way": [["maybe", ["one", "inbox", "hooks", "wait", "none"]], null], "budget_s": [["maybe", "integer"], null], "since": [["maybe", "string"], null], "cursor": ["integer", 0], "offered": ["integer", 0], "shown": [["list", "integer"], []]},
   PermissionView: {"id": ["string"], "agent": ["string"], "name": ["string"], "cwd": ["string"], "raw": ["string"], "digest": ["string"], "hub_nonce": ["string"], "received_at": ["string"], "mode": [["maybe", "string"], null], "printing": ["boolean", false]},

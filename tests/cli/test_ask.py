@@ -9,7 +9,7 @@ import pytest
 
 from crosschat import wire
 from crosschat.errors import Code
-from crosschat.journal.audit import AuditFile, file_of
+from crosschat.journal.audit import AuditFile, Chain, file_of
 from crosschat.journal.files import RealFiles
 from tests.cli.fake_hub import FakeHub
 
@@ -82,7 +82,7 @@ def test_a_refusal_is_shown(run: Run, home: Home) -> None:
 def written(home: Home) -> Home:
     """Three lines."""
     home.root.mkdir(mode=0o700)
-    audit = AuditFile(home.root, RealFiles())
+    audit = AuditFile(home.root, RealFiles(), Chain())
     about = {"request": "r", "name": "ada\x1b[2J", "tool": "Bash", "digest": "ab" * 32}
     audit.append(NOW_MS, {"event": "decided", **about, "behavior": "allow", "label": "my browser", "key": "12345678",
                           "waited_ms": 1500})  # fmt: skip

@@ -6,6 +6,7 @@ import getpass
 import json
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from crosschat import wire
@@ -41,7 +42,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def answers(home: Home, *, first: bool = True) -> Callable[[wire.ControlFrame], Iterable[wire.HubFrame]]:
+def answers(
+    home: Home, *, first: bool = True, keys: tuple[wire.KeyView, ...] = (KEY,)
+) -> Callable[[wire.ControlFrame], Iterable[wire.HubFrame]]:
     def script(frame: wire.ControlFrame) -> Iterable[wire.HubFrame]:
         match frame:
             case wire.Inspect():
@@ -49,7 +52,7 @@ def answers(home: Home, *, first: bool = True) -> Callable[[wire.ControlFrame], 
             case wire.NewCode():
                 yield wire.PairingCode(id=frame.id, code="ABCD-2345", page=PAGE, seconds=60, first=first)
             case wire.Keys():
-                yield wire.KeyList(id=frame.id, keys=(KEY,))
+                yield wire.KeyList(id=frame.id, keys=keys)
             case _:
                 yield wire.Done(id=frame.id)
 
@@ -141,6 +144,17 @@ def test_paired_browsers_are_listed(run: Run, home: Home) -> None:
         assert "3f9a0000" in done.stdout
         (listed,) = json.loads(run("dashboard", "--list", "--json").stdout)["browsers"]
     assert (listed["id"], listed["label"]) == (KEY.id, "Firefox")
+
+
+def test_a_browser_that_is_listed_and_does_not_count_is_an_alarm_with_its_remedy(run: Run, home: Home) -> None:
+    planted = attrs.evolve(KEY, id="beef" + "0" * 28, label="Chromium", vouched=False)
+    with FakeHub(home, answers(home, keys=(KEY, planted))):
+        shown = run("dashboard", "--list").stdout
+        told = json.loads(run("dashboard", "--list", "--json").stdout)["browsers"]
+    assert "does not count" in shown
+    (alarm,) = (line for line in shown.splitlines() if line.startswith("alarm"))
+    assert "crosschat dashboard --revoke beef0000" in alarm
+    assert [one["vouched"] for one in told] == [True, False]
 
 
 def test_without_any_the_list_says_how_to_pair_one(run: Run, home: Home) -> None:

@@ -204,6 +204,14 @@ def rewrite_audit(root: Path) -> None:
     write("audit/permissions.jsonl", b"\n".join(lines).decode() + "\n")(root)
 
 
+def plant_browser(root: Path) -> None:
+    """One is vouched for, and one is written beside it."""
+    line, _ = make_line(1, NO_LINE, 0, {"event": "paired", "key": "a" * 32, "port": 4711})
+    write("audit/permissions.jsonl", line.decode() + "\n")(root)
+    listed = [{"id": letter * 32, "port": 4711} for letter in "ab"]
+    write("settings.json", json.dumps({"paired_browsers": [*listed, 5]}))(root)
+
+
 def lock_directory(root: Path) -> None:
     (root / "hub.lock").unlink()
     (root / "hub.lock").mkdir(mode=0o700)
@@ -227,6 +235,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
     (write("index/snapshot", "garbage"), "log", "index does not fit"),
     (foreign_index, "log", "index does not fit"),
     (rewrite_audit, "audit", "line 2: it was changed"),
+    (plant_browser, "browsers", "lists the browser bbbbbbbb as paired"),
 ]
 
 

@@ -11,6 +11,7 @@ from crosschat.core.pairing import (
     CODE_S,
     CODE_TRIES,
     KEYS,
+    LISTED,
     REMEMBERED,
     TICKET_S,
     TICKETS,
@@ -34,8 +35,9 @@ def a_key(number: int = 1, port: int = PORT) -> Key:
     return Key(id=key_id(public), public=public, label=f"browser {number}", paired_ms=0, port=port)
 
 
-def table(*keys: Key) -> Pairings:
-    return Pairings(keys, PORT, b"secret")
+def table(*keys: Key, secret: bytes = b"secret") -> Pairings:
+    """All of them are vouched for."""
+    return Pairings(keys, {key.id: key.port for key in keys}, PORT, secret)
 
 
 # --- codes
@@ -122,24 +124,82 @@ def test_a_browser_paired_at_another_port_is_none_here() -> None:
 def test_an_answer_counts_once() -> None:
     pairings = table(a_key(1))
     pairings.propose(a_key(2), "p", 0)
-    assert pairings.settle("p", "refused", 1).fate == "refused"
+    assert pairings.settle(pairings.hold("p", 1), "refused").fate == "refused"
     with refused(Code.CONFLICT, "any more"):
-        pairings.settle("p", "paired", 1)
+        pairings.hold("p", 1)
     assert pairings.fate("p", 1).fate == "refused"
     assert pairings.waiting() == []
+
+
+def test_what_is_being_answered_is_answered_by_nobody_else_and_does_not_expire() -> None:
+    pairings = table(a_key(1))
+    pairings.propose(a_key(2), "p", 0)
+    held = pairings.hold("p", ACCEPT_S - 1)
+    with refused(Code.CONFLICT, "any more"):
+        pairings.hold("p", ACCEPT_S - 1)
+    assert pairings.expire(ACCEPT_S + 1) == []
+    assert pairings.fate("p", ACCEPT_S + 1).fate == "waiting"
+    assert pairings.settle(held, "paired").fate == pairings.fate("p", ACCEPT_S + 2).fate == "paired"
+
+
+def test_an_answer_that_could_not_be_kept_leaves_the_pairing_waiting_for_the_rest_of_its_time() -> None:
+    pairings = table(a_key(1))
+    pairings.propose(a_key(2), "p", 0)
+    for _ in range(2):
+        pairings.let_go(pairings.hold("p", 1))
+    assert pairings.fate("p", ACCEPT_S - 1).fate == "waiting"
+    assert pairings.fate("p", ACCEPT_S).fate == "expired"
 
 
 def test_a_pairing_that_nobody_answers_expires_and_cannot_be_accepted() -> None:
     pairings = table(a_key(1))
     pairings.propose(a_key(2), "p", 0)
     with refused(Code.CONFLICT, "any more"):
-        pairings.settle("p", "paired", ACCEPT_S)
+        pairings.hold("p", ACCEPT_S)
     assert pairings.fate("p", ACCEPT_S).fate == "expired"
+
+
+# --- keys that nothing vouches for
+
+
+@pytest.mark.parametrize("vouched", [{}, {a_key(1).id: PORT}, {a_key(2).id: PORT + 1}], ids=["none", "other", "port"])
+def test_a_key_that_is_only_listed_can_do_nothing(vouched: dict[str, int]) -> None:
+    planted = a_key(2)
+    pairings = Pairings([planted], vouched, PORT, b"secret")
+    for use in (
+        lambda: pairings.key(planted.id),
+        lambda: pairings.challenge(planted.id, ZERO, 0),
+    ):
+        with refused(Code.FORBIDDEN, "does not vouch"):
+            use()
+    assert pairings.redeem(pairings.new_ticket(planted.id, ZERO, 0), 0) is None
+    assert (pairings.usable(), pairings.unvouched()) == ([], [planted])
+    assert pairings.propose(a_key(3), "p", 0).fate == "paired"  # so nobody waits for what cannot accept
+
+
+def test_a_key_that_is_vouched_for_no_more_can_do_nothing_either() -> None:
+    key = a_key()
+    pairings = table(key)
+    ticket = pairings.new_ticket(key.id, ZERO, 0)
+    del pairings.vouched[key.id]
+    assert pairings.redeem(ticket, 1) is None
+    with refused(Code.FORBIDDEN, "does not vouch"):
+        pairings.key(key.id)
+
+
+def test_no_number_of_listed_keys_crowds_out_one_that_counts() -> None:
+    """Nor does its own id with another port, before or after it."""
+    mine = a_key(0)
+    planted = [a_key(number) for number in range(1, 2 * LISTED)]
+    for listed in ([*planted, mine], [attrs.evolve(mine, port=1), mine], [mine, attrs.evolve(mine, port=1)]):
+        pairings = Pairings(listed, {mine.id: PORT}, PORT, b"secret")
+        assert pairings.key(mine.id) == mine
+        assert len(pairings.keys) <= LISTED
 
 
 def test_what_never_was_is_not_found() -> None:
     with refused(Code.CONFLICT, "does not wait"):
-        table().settle("nothing", "paired", 0)
+        table().hold("nothing", 0)
     with refused(Code.NOT_FOUND, "no such pairing"):
         table().fate("nothing", 0)
 
@@ -211,9 +271,9 @@ def test_what_is_no_challenge_is_refused(text: str) -> None:
 
 def test_another_hub_makes_other_challenges() -> None:
     key = a_key()
-    challenge = Pairings([key], PORT, b"one").challenge(key.id, ZERO, 0)
+    challenge = table(key, secret=b"one").challenge(key.id, ZERO, 0)
     with refused(Code.FORBIDDEN, "not open"):
-        Pairings([key], PORT, b"other").answer_challenge(key.id, challenge, 1)
+        table(key, secret=b"other").answer_challenge(key.id, challenge, 1)
 
 
 def test_a_flood_of_challenges_keeps_nothing() -> None:

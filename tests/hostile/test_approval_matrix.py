@@ -23,10 +23,8 @@ from crosschat.core.pairing import to_text
 from crosschat.errors import Code
 from crosschat.hub.events import EventLog
 from crosschat.hub.pairing import Pairing
-from crosschat.hub.settings import Settings
 from crosschat.hub.webserver import Facts, Site, application
-from crosschat.journal.files import RealFiles
-from tests.hub.rig import NOW_MS, silent_log
+from tests.hub.rig import NOW_MS, keyring, silent_log
 from tests.live.rig import Client, Control, HubProcess, Program, join
 from tests.live.screen import Browser, Screen, at_a_terminal, paired, port_of
 from tests.live.session import Hook, Session
@@ -90,8 +88,7 @@ def kinds(union: object) -> set[str]:
 
 
 def routes(place: Path) -> set[str]:
-    settings = Settings(RealFiles(), place / "settings.json")
-    pairing = Pairing(settings, 1, EventLog(place / "events", lambda: NOW_MS, silent_log()), lambda: NOW_MS)
+    pairing = Pairing(keyring(place), 1, EventLog(place / "events", lambda: NOW_MS, silent_log()), lambda: NOW_MS)
 
     async def serve_screen(key: Key, link: Link) -> None:
         raise AssertionError

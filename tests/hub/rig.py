@@ -11,12 +11,15 @@ from crosschat import lock, wire
 from crosschat.core.attention import Patience
 from crosschat.core.presence import Presence
 from crosschat.core.state import State
+from crosschat.hub.audit import Audit
 from crosschat.hub.instances import Instances
+from crosschat.hub.keyring import Keyring
 from crosschat.hub.launcher import Launcher
 from crosschat.hub.lock import NoteFile
 from crosschat.hub.notify import Notifier
 from crosschat.hub.projects import Projects
 from crosschat.hub.router import Router
+from crosschat.hub.settings import Settings
 from crosschat.hub.supervisor import Supervisor
 from crosschat.journal.feed import Feed
 from crosschat.journal.files import RealFiles
@@ -31,10 +34,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crosschat.hub.log import Logger
-    from crosschat.hub.settings import Settings
     from crosschat.paths import Home
 
 NOW_MS = 1_800_000_000_000
+
+
+def keyring(home: Path) -> Keyring:
+    """On the files below `home`; made again, it is what the next hub finds."""
+    files = RealFiles()
+    return Keyring(Settings(files, home / "settings.json"), Audit(home, files, lambda: NOW_MS), silent_log())
 
 
 class MemoryLog:

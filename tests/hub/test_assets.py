@@ -12,11 +12,9 @@ import trio
 from crosschat.hub.assets import FILE_BYTES, read_assets
 from crosschat.hub.events import EventLog
 from crosschat.hub.pairing import Pairing
-from crosschat.hub.settings import Settings
 from crosschat.hub.visits import listen
 from crosschat.hub.webserver import Facts, Site, serve_page
-from crosschat.journal.files import RealFiles
-from tests.hub.rig import NOW_MS, silent_log
+from tests.hub.rig import NOW_MS, keyring, silent_log
 from tests.live.screen import Browser
 
 if TYPE_CHECKING:
@@ -73,9 +71,8 @@ async def serving(tmp_path: Path, page: Path | None, monkeypatch: pytest.MonkeyP
     sock, problem = listen(None, None)
     assert sock is not None, problem
     port = int(sock.getsockname()[1])
-    settings = Settings(RealFiles(), tmp_path / "settings.json")
     events = EventLog(tmp_path / "events.jsonl", lambda: NOW_MS, silent_log())
-    pairing = Pairing(settings, port, events, lambda: NOW_MS)
+    pairing = Pairing(keyring(tmp_path), port, events, lambda: NOW_MS)
 
     async def serve_screen(key: Key, link: Link) -> None:
         raise AssertionError

@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crosschat.journal.audit import NO_LINE, AuditFile, file_of, read_audit, read_chain
+from crosschat.journal.audit import NO_LINE, AuditFile, file_of, make_line, read_audit, read_chain
 from crosschat.journal.files import RealFiles
 from tests.journal.faulty import KINDS, Fault, FaultyFiles, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crosschat.journal.files import Files
+
 NOW_MS = 1_800_000_000_000
 
 
+def opened(home: Path, files: Files | None = None) -> AuditFile:
+    files = files or RealFiles()
+    return AuditFile(home, files, read_audit(home, files))
+
+
 def write(home: Path, *texts: str) -> None:
-    audit = AuditFile(home, RealFiles())
+    audit = opened(home)
     for text in texts:
         audit.append(NOW_MS, {"event": text})
     audit.close()
@@ -81,7 +88,7 @@ def test_a_broken_chain_is_reported_and_goes_on(tmp_path: Path) -> None:
     write(tmp_path, "one", "two")
     path = file_of(tmp_path)
     path.write_bytes(path.read_bytes().replace(b'"two"', b'"tow"'))
-    audit = AuditFile(tmp_path, RealFiles())
+    audit = opened(tmp_path)
     assert [problem.line for problem in audit.problems] == [2]
     audit.append(NOW_MS, {"event": "three"})
     audit.close()
@@ -92,7 +99,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "audit").mkdir(mode=0o700)
     file_of(tmp_path).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        AuditFile(tmp_path, RealFiles())
+        opened(tmp_path)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -109,7 +116,7 @@ def test_whatever_fails_a_line_that_was_acked_is_synced_and_no_other_is_there(
         files = FaultyFiles(Fault(at, kind, forever))
         acked: list[str] = []
         try:
-            audit = AuditFile(home, files)
+            audit = opened(home, files)
             for text in ("one", "two", "three"):
                 try:
                     audit.append(NOW_MS, {"event": text})
@@ -134,7 +141,7 @@ def test_whatever_fails_a_line_that_was_acked_is_synced_and_no_other_is_there(
 def test_after_a_failed_sync_nothing_is_written_any_more(tmp_path: Path) -> None:
     write(tmp_path, "one")
     files = FaultyFiles()
-    audit = AuditFile(tmp_path, files)
+    audit = opened(tmp_path, files)
     files.fault = Fault(len(files.calls) + 1, "EIO")  # the write succeeds, its sync fails
     for _ in range(2):
         with pytest.raises(OSError, match=r"Input/output|synced"):
@@ -142,3 +149,48 @@ def test_after_a_failed_sync_nothing_is_written_any_more(tmp_path: Path) -> None
     assert audit.broken is not None
     assert json.loads(file_of(tmp_path).read_bytes())["event"] == "one"
     audit.close()
+
+
+# --- which browsers it vouches for
+
+
+def paired(*lines: tuple[str, str, int]) -> bytes:
+    """A file of such lines: event, key, port."""
+    rows, last = [], NO_LINE
+    for number, (event, key, port) in enumerate(lines, 1):
+        row, last = make_line(number, last, NOW_MS, {"event": event, "key": key, "port": port})
+        rows.append(row + b"\n")
+    return b"".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("lines", "vouched"),
+    [
+        ([], {}),
+        ([("paired", "a", 1), ("paired", "b", 2)], {"a": 1, "b": 2}),
+        ([("paired", "a", 1), ("revoked", "a", 1)], {}),
+        ([("paired", "a", 1), ("revoked", "a", 1), ("paired", "a", 1)], {"a": 1}),
+        ([("paired", "a", 1), ("paired", "a", 2)], {"a": 2}),
+        ([("paired", "a", 2), ("revoked", "a", 1)], {}),
+        ([("revoked", "a", 1), ("decided", "a", 1), ("Paired", "b", 1)], {}),
+    ],
+)
+def test_a_browser_is_vouched_for_from_its_pairing_to_its_end(
+    lines: list[tuple[str, str, int]], vouched: dict[str, int]
+) -> None:
+    assert read_chain(paired(*lines)).paired == vouched
+
+
+def test_a_chain_that_is_broken_anywhere_vouches_for_nobody() -> None:
+    """What follows the break may be anybody's, and what ended a pairing before it may have been taken out."""
+    good = paired(("paired", "a", 1), ("paired", "b", 1), ("revoked", "b", 1), ("decided", "a", 1))
+    rows = good.splitlines(keepends=True)
+    assert read_chain(good).paired == {"a": 1}
+    assert read_chain(rows[0] + rows[1] + rows[3]).paired == {}
+    assert read_chain(good + paired(("paired", "c", 1))).paired == {}
+    assert read_chain(b"\n" + good).paired == {}
+    for at in range(len(good)):
+        changed = bytearray(good)
+        changed[at] ^= 1
+        found = read_chain(bytes(changed))
+        assert found.torn or found.paired == {}, at

@@ -67,8 +67,44 @@ def audit(scene: Scene) -> Iterator[Finding]:
     for one in problems[:SHOWN]:
         yield problem(
             f"{path} line {one['line']}: {one['reason']}.",
-            "compare it with a backup: somebody changed who allowed what, or the disk did",
+            "compare it with a backup: somebody changed who allowed what, or the disk did. No browser counts as paired "
+            "until the file is as it was, or moved away and the browser paired again",
         )
+
+
+def browsers(scene: Scene) -> Iterator[Finding]:
+    """The audit vouches for every browser that is listed as paired, also for one of which the hub has not read yet."""
+    root = scene.home.root
+    listed = _listed(scene.home.settings)
+    found = read(root, "audit") if listed else "nobody asks"
+    if isinstance(found, str):  # which the check above has told
+        return
+    paired = found["paired"]
+    assert isinstance(paired, dict)
+    if found["problems"]:  # and then nobody counts
+        return
+    unvouched = [key for key, port in listed if paired.get(key) != port]
+    for key in unvouched[:SHOWN]:
+        yield problem(
+            f"{scene.home.settings} lists the browser {key[:8]} as paired, and the audit does not vouch for it: it "
+            "counts for nothing, and some program may have written it there.",
+            f"crosschat dashboard --revoke {key[:8]} (`crosschat restart` first, if the hub does not know it); if the "
+            "browser is yours, pair it again after that",
+        )
+    if len(unvouched) > SHOWN:
+        yield problem(
+            f"{len(unvouched) - SHOWN} more browsers are listed that do not count.", "crosschat dashboard --list"
+        )
+
+
+def _listed(settings: Path) -> list[tuple[str, object]]:
+    """The browsers that are listed as paired, each with its port."""
+    try:
+        kept = json.loads(settings.read_bytes())["paired_browsers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    found = kept if isinstance(kept, list) else []
+    return [(str(one.get("id")), one.get("port")) for one in found if isinstance(one, dict)]
 
 
 def read(root: Path, verb: str) -> JsonObject | str:

@@ -47,7 +47,7 @@ export function SettingsView(): VNode {
         <AskList />
         <section class="setting">
           <h2>Paired browsers</h2>
-          <p class="hint">Each of these can read everything here and decide permission requests.</p>
+          <p class="hint">A browser that is paired can read everything here and decide permission requests.</p>
           <ul class="keys">
             {app.desk.keys.value.map((key) => (
               <Key key={key.id} view={key} />
@@ -185,6 +185,7 @@ function Key({ view }: { view: KeyView }): VNode {
       <div>
         <p>
           <Foreign text={view.label} class="strong" /> {view.current && <Chip tone="good">this one</Chip>}
+          {!view.vouched && <Chip tone="bad">does not count</Chip>}
         </p>
         <p class="meta">
           <span>
@@ -197,6 +198,12 @@ function Key({ view }: { view: KeyView }): VNode {
           )}
           <code>{view.id.slice(0, 8)}</code>
         </p>
+        {!view.vouched && (
+          <p class="alarm">
+            The audit does not vouch for it: some program may have written it into settings.json. Revoke it; if it is
+            yours, pair it again after that.
+          </p>
+        )}
       </div>
       <Button small onClick={() => setAsking(true)}>
         Revoke
