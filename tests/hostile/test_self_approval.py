@@ -272,4 +272,4 @@ async def test_a_line_of_the_audit_that_somebody_changed_is_said_at_the_next_sta
             from tests.live.rig import inspect
 
             notices = (await inspect(again.home)).notices
-            assert any("is not as it was written: line 1" in notice for notice in notices)
+            assert any("is not as it was written: line 2" in notice for notice in notices)
