@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from .run import Run, about, measure_all, steps
 from .run_file import load, to_document
 from .scenarios import SCENARIOS
 from .systems import CrossChat
+from .versus import missing, others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +32,27 @@ def names() -> list[str]:
 
 
 def measure(
-    wanted: Sequence[str], asked: Asked, *, below: Path, save: Path | None, before: Path | None, as_json: bool
+    wanted: Sequence[str],
+    asked: Asked,
+    *,
+    below: Path,
+    save: Path | None,
+    before: Path | None,
+    as_json: bool,
+    versus: bool = False,
+    url: str | None = None,
 ) -> None:
-    """Measure these scenarios, or all if none is named. Tables are printed as they are complete, and at the end how
-    they stand against the run in the file `before`. Raises NotARun, before anything is measured, if that holds none;
-    RuntimeError if a system or a client of the bench fails, OSError if a file cannot be written."""
+    """Measure these scenarios, or all if none is named; with `versus` those that other systems can take part in, with
+    them, and with the hub of 2.0.x at `url`. Tables are printed as they are complete, and at the end how they stand
+    against the run in the file `before`. Raises NotARun, before anything is measured, if that holds none; RuntimeError
+    if a system or a client of the bench fails, OSError if a file cannot be written."""
     earlier = None if before is None else load(before)
-    scenarios = [SCENARIOS[name] for name in SCENARIOS if not wanted or name in wanted]
+    scenarios = [one for name, one in SCENARIOS.items() if name in wanted or (not wanted and one.compared >= versus)]
     systems: list[System] = [CrossChat()]
+    if versus:
+        systems += others(url)
+        for left_out in missing(url):
+            print(f"not compared: {left_out}", file=sys.stderr)
     tables: list[Table] = []
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:

@@ -33,6 +33,7 @@ Request: TypeAlias = Send | Read | Search | FlagTask | ClaimTask
 RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
 ANSWER_S: Final = 60.0  # then a client of the bench gives up
 END_DEADLINE_S: Final = 30.0
+RECEIVE_BYTES: Final = 1 << 18
 
 
 @attrs.frozen
@@ -173,7 +174,7 @@ class Client:
             self.fill()
 
     def fill(self) -> None:
-        received = self.sock.recv(1 << 18)
+        received = self.sock.recv(RECEIVE_BYTES)
         if not received:
             raise RuntimeError("the hub closed a connection of the bench")
         self.buffer += received
@@ -194,6 +195,33 @@ class Client:
                 found.append(bytes(self.buffer[head : head + size]))
             del self.buffer[: head + size]
         return found
+
+
+class Counted:
+    """Messages that come over a socket, counted by a `mark` that each has once, and not looked into: the same few lines
+    for whatever system sends them, so that a client's work is no part of the comparison. The socket is a blocking one
+    and `take` is called when there is something."""
+
+    def __init__(self, sock: socket.socket, mark: bytes) -> None:
+        self.sock = sock
+        self._mark = mark
+        self._tail = b""  # of what came, too short to have a mark of its own
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def take(self) -> int:
+        """Receive once; how many marks are complete with that. Raises RuntimeError if the connection ended."""
+        chunk = self.sock.recv(RECEIVE_BYTES)
+        if not chunk:
+            raise RuntimeError("a connection of the bench was closed")
+        self.received(chunk)
+        heard = self._tail + chunk
+        self._tail = heard[1 - len(self._mark) :] if len(self._mark) > 1 else b""
+        return heard.count(self._mark)
+
+    def received(self, chunk: bytes) -> None:
+        """For protocols in which a reader has to say something."""
 
 
 def masked(data: bytes) -> bytes:

@@ -10,19 +10,21 @@ A new system is a module below `bench/versus/` with one class that keeps `System
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from crosschat.wire import Send
 
-from .rig import Client, PrivateHub, dialled, private_hub
+from .rig import Client, Counted, PrivateHub, dialled, private_hub
 from .sessions import Wake, pair_of_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+ITEM: Final = b'"seq":'  # one in each message that our hub delivers; contents of the bench have no quotes
 
 
 class Reader(Protocol):
@@ -111,14 +113,14 @@ class RunningHub:
     def pid(self) -> int:
         return self.hub.process.pid
 
-    def open(self, readers: int) -> tuple[Agent, list[Agent]]:
+    def open(self, readers: int) -> tuple[Agent, list[Counted]]:
         sockets = self.stack.enter_context(dialled(self.hub.home.agents_socket, readers + 1))
-        sender, *others = [Agent(Client(sock, f"bench{number}")) for number, sock in enumerate(sockets)]
-        return sender, others
+        sender, *others = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
+        return Agent(sender), [Counted(other.sock, ITEM) for other in others]
 
 
 class Agent:
-    """An agent at the hub's socket, as sender and as reader."""
+    """An agent at the hub's socket, as sender."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -133,13 +135,10 @@ class Agent:
 
     def take(self) -> int:
         self.client.fill()
-        return sum(_messages_in(payload) for payload in self.client.take())
+        return sum(map(_is_confirmation, self.client.take()))
 
 
-def _messages_in(payload: bytes) -> int:
-    """Messages of a delivery, or one for a confirmation. Contents of the bench have no quotes."""
-    if payload.startswith(b'{"type":"batch"'):
-        return payload.count(b'"seq":')
+def _is_confirmation(payload: bytes) -> bool:
     if payload.startswith(b'{"type":"error"'):
         raise RuntimeError(f"the hub refused: {payload.decode()}")
-    return int(payload.startswith(b'{"type":"sent"'))
+    return payload.startswith(b'{"type":"sent"')

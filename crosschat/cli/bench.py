@@ -79,6 +79,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Show the run against one that was saved.",
 )
+@click.option("--versus", is_flag=True, help="Measure beside it the least that can be done, and other software.")
+@click.option("--url", metavar="URL", help="A hub of CrossChat 2.0.x for --versus, as in ws://127.0.0.1:1234/ws/agent.")
 @click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
 @json_option
 def bench(
@@ -91,6 +93,8 @@ def bench(
     directory: Path | None,
     seed: int,
     compare: Path | None,
+    versus: bool,
+    url: str | None,
     save: Path | None,
     as_json: bool,
 ) -> None:
@@ -107,6 +111,7 @@ def bench(
       crosschat bench throughput --agents 1,10,50,100 --messages 10000
       crosschat bench --save before.json           and after a change:
       crosschat bench --compare before.json
+      crosschat bench --versus --agents 50         beside a bare loop, redis and others
 
     Exit status: 0 done, 1 something failed, 2 wrong option.
     """
@@ -114,12 +119,23 @@ def bench(
     unknown = [name for name in scenarios if name not in command.names()]
     if unknown:
         raise click.UsageError(f"there is no scenario {unknown[0]!r}: use one of {', '.join(command.names())}")
+    if url is not None and not url.startswith("ws://"):
+        raise click.UsageError(f"--url {url!r}: write it as ws://127.0.0.1:1234/ws/agent")
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
     asked = _bench("run").Asked(agents=agents, messages=messages, size=size, rounds=rounds, repeat=repeat, seed=seed)
     below = directory or Path(tempfile.gettempdir())
     try:
-        command.measure(scenarios, asked, below=below, save=save, before=compare, as_json=as_json)
+        command.measure(
+            scenarios,
+            asked,
+            below=below,
+            save=save,
+            before=compare,
+            as_json=as_json,
+            versus=versus or url is not None,
+            url=url,
+        )
     except _bench("run_file").NotARun as error:
         raise Failure(str(error), USAGE) from None
     except (RuntimeError, OSError) as error:
