@@ -105,6 +105,7 @@ def test(home: str | None, as_json: bool) -> None:
 def after(home: str | None, unread: float | None, stuck: float | None, as_json: bool) -> None:
     """Say after how long an unread message or a silent task needs you, on the page and in `crosschat status`, too.
 
+    The session that sent an unread message is then told as well, once, with its next read.
     Without an option it is shown; 10 minutes and half an hour, if you never said.
 
     \b

@@ -82,18 +82,24 @@ def _reopened(state: State) -> Iterator[Need]:
 
 def _unread(state: State, now_ms: int, patience_s: float) -> Iterator[Need]:
     """Messages that were for some agents and that none of these has been shown for so long."""
-    readers = _Readers(state)
+    readers = Readers(state)
+    for entry in overdue(state, now_ms, patience_s):
+        if readers.left_unread(entry):
+            yield _need(state, "unread", entry, entry.at_s * 1000, entry.author)
+
+
+def overdue(state: State, now_ms: int, patience_s: float) -> Iterator[Entry]:
+    """Messages older than that, newest first, that somebody is to read: no notices, no chitchat, nothing cleared."""
     for entry in state.ledger.messages_before(state.head + 1, LOOKED_AT):
         age_s = now_ms / 1000 - entry.at_s
         if age_s > UNREAD_WINDOW_S:
             return
         if age_s <= patience_s or entry.author == SYSTEM or state.cleared(entry) or _is_chitchat(state, entry):
             continue
-        if readers.left_unread(entry):
-            yield _need(state, "unread", entry, entry.at_s * 1000, entry.author)
+        yield entry
 
 
-class _Readers:
+class Readers:
     """All agents, in orders in which few of them have to be asked: there may be many that never come back."""
 
     def __init__(self, state: State) -> None:
@@ -117,6 +123,18 @@ class _Readers:
             if _is_recipient(agent, entry):
                 return False
         return not any(_is_recipient(agent, entry) and entry.seq in agent.shown for agent in self._ahead)
+
+    def silent(self, entry: Entry) -> list[Agent]:
+        """Who was not shown a message that is for them: of those it names each, otherwise all if nobody was."""
+        named = entry.kind == "message" and entry.audience.to is not None and not entry.audience.here
+        if not named and not self.left_unread(entry):
+            return []
+        recipients = (
+            agent
+            for agent in self._agents.values()
+            if entry.audience.reaches(agent.id) and _is_recipient(agent, entry) and not agent.given_up
+        )
+        return [agent for agent in recipients if not _was_shown(agent, entry)]
 
 
 def _is_recipient(agent: Agent, entry: Entry) -> bool:

@@ -20,6 +20,7 @@ from crosschat.core.identity import Join, Joined, change_session, join, take_up
 from crosschat.core.ids import make_id
 from crosschat.core.remembered import content_of
 from crosschat.core.requests import Request
+from crosschat.core.silence import ReportSilence, report
 from crosschat.core.tasks import lease_ended
 from crosschat.errors import Code, Refused
 from crosschat.model import (
@@ -98,7 +99,7 @@ class TakeUp:
     earlier: str
 
 
-Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Receive | SessionChanged | TakeUp
+Operation: TypeAlias = Request | Mark | Join | BeginEpoch | EndLease | Receive | ReportSilence | SessionChanged | TakeUp
 
 
 @attrs.frozen
@@ -128,6 +129,8 @@ def conflict_keys(state: State, who: Actor, frame: Operation) -> frozenset[str]:
                 keys.add(f"message:{state.message_id(task.target)}")
         case EndLease():
             keys.add(f"message:{state.message_id(frame.target)}")
+        case ReportSilence():
+            keys.add(f"told:{frame.agent}")
         case Join() | BeginEpoch() | SessionChanged() | TakeUp():
             keys.add("agents")
         case ClearChannel() | Restore():
@@ -154,6 +157,8 @@ def handle(state: State, presence: Presence, who: Actor, frame: Operation, slot:
             return _end_lease(state, presence, frame, slot)
         case Receive():
             return _receive(state, frame, slot)
+        case ReportSilence():
+            return Effects(report(state, presence, frame, slot))
         case SessionChanged():
             return Effects(change_session(state, frame.agent, frame.session, slot))
         case TakeUp():

@@ -21,7 +21,7 @@ from crosschat.core.remembered import Remembered, Stored
 from crosschat.core.state import Agent, State, Task, Thread
 from crosschat.wire import BadgeView
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 class UnusableSnapshot(Exception):

@@ -20,6 +20,7 @@ from crosschat.core.ledger import Audience, Entry, Ledger
 from crosschat.core.remembered import Remembered
 from crosschat.model import (
     NO_PROCESS,
+    SYSTEM,
     USER,
     About,
     AgentJoined,
@@ -53,7 +54,8 @@ SEVERAL_VALUES: Final = frozenset({"git-commit"})  # badge types of which a mess
 @attrs.define
 class Agent:
     """A known agent. `cursor`: everything meant for it up to there was shown; `shown`: what was shown beyond.
-    `offered`: everything up to there left the hub for it, as of the end of its last connection."""
+    `offered`: everything up to there left the hub for it, as of the end of its last connection. `told_upto`: what it
+    wrote up to there and nobody read it was told of, the last time with the record `told_in`."""
 
     id: str
     name: str
@@ -67,6 +69,8 @@ class Agent:
     shown: set[int] = attrs.Factory(set)
     paused: bool = False
     offered: int = 0
+    told_upto: int = 0
+    told_in: int = 0
 
     @property
     def given_up(self) -> bool:
@@ -219,6 +223,8 @@ class State:
         if record.id != self.message_id(record.seq):
             self.foreign_ids[record.id] = record.seq
             self.foreign_seqs[record.seq] = record.id
+        if record.by == SYSTEM and record.to is not None:
+            self._note_told(record, record.to)
         if record.importance is not None:
             self._add_badge(record.seq, BadgeView(type="importance", value=_IMPORTANCE[record.importance]))
         if USER in record.mentions:
@@ -233,6 +239,13 @@ class State:
             thread.replied[record.by] = record.seq
             thread.run = 0 if record.by == USER else thread.run + 1
             thread.drawn_in.update(record.mentions)
+
+    def _note_told(self, record: Message, to: tuple[str, ...]) -> None:
+        """The notice that what somebody wrote is unread (`silence`) is not given again."""
+        unread = (record.metadata or {}).get("unreadUpto")
+        for agent in filter(None, map(self.agents.get, to)):
+            if type(unread) is int:
+                agent.told_upto, agent.told_in = max(agent.told_upto, unread), record.seq
 
     def _add_badge(self, seq: int, badge: BadgeView) -> None:
         self.badges[seq] = with_badge(self.badges.get(seq, ()), badge)
@@ -286,6 +299,8 @@ class State:
             shown=known.shown if known else set(),
             paused=known.paused if known else False,
             offered=known.offered if known else 0,
+            told_upto=known.told_upto if known else 0,
+            told_in=known.told_in if known else 0,
         )
         self.directory = Directory({agent.name: agent.id for agent in self.agents.values() if not agent.given_up})
 

@@ -29,6 +29,7 @@ from crosschat.hub.projects import Projects
 from crosschat.hub.report import Report
 from crosschat.hub.router import Router
 from crosschat.hub.settings import Settings
+from crosschat.hub.silence import Silence
 from crosschat.hub.supervisor import Supervisor
 from crosschat.hub.survey import Survey
 from crosschat.hub.watchfiles import WatchFiles
@@ -114,6 +115,7 @@ class Parts:
         self.instances = Instances(router, Projects(files, home.root / "instances.json"), Launcher(home), settings, log)
         self.notifier = Notifier(router, settings, options.patience, browser.page, log)
         self.permissions.watch(self.notifier)
+        self.silence = Silence(router, lambda: self.notifier.patience.unread_s, log)
         self.report = Report(self)
         self.desk = Desk(
             router, self.report.inspect, stop, succession, self.permissions, self.survey, log,

@@ -169,6 +169,7 @@ async def serve(
     await network.start(watch_signals, stop)
     network.start_soon(contain(_run, parts.log, "projects"), parts.instances, name="register directories")
     network.start_soon(contain(_run, parts.log, "notify"), parts.notifier, name="notify")
+    network.start_soon(contain(_run, parts.log, "silence"), parts.silence, name="tell senders of silence")
     peer = contain(partial(serve_peer, parts.doorway), parts.log, "agent")
     await network.start(_listen, agents, peer, name="serve agents.sock")
     client = contain(partial(serve_control, parts.desk), parts.log, "control")

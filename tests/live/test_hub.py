@@ -96,6 +96,22 @@ async def test_a_task_whose_claimant_stays_away_is_open_again_and_its_thread_say
             nursery.cancel_scope.cancel()
 
 
+async def test_a_sender_is_told_of_what_nobody_reads(place: Path, nursery: trio.Nursery) -> None:
+    with HubProcess(place / "home", "--stay", "--unread-s", "0.3") as hub:
+        path = hub.started().home.agents_socket
+        with Program(path) as one, Program(path) as two:
+            ada, bob = await join(nursery, one.connect()), await join(nursery, two.connect())
+            name = bob.welcome.name
+            await bob.close()
+            sent = await ada.post(f"@{name}: look at this")
+            await ada.until(lambda: any(item.source == "system" for item in ada.items))
+            (notice,) = [item for item in ada.items if item.source == "system"]
+            assert (notice.content, notice.private) == (
+                f"Not read for more than 0.3 s:\n{sent.message} by {name} (away)", True
+            )  # fmt: skip
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_claimant_that_is_there_keeps_its_claim_however_long_it_takes(
     place: Path, nursery: trio.Nursery
 ) -> None:
