@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from . import compare, show
+from . import compare, live, show
+from .live import Live
 from .run import Run, about, measure_all, steps
 from .run_file import load, to_document
 from .scenarios import SCENARIOS
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from crosschat.paths import Home
+
     from .run import Asked, Table
     from .systems import System
 
 WIDE = 160  # columns of a table that goes into a file or a pipe
 
 
-def names() -> list[str]:
+def names(*, on_live: bool) -> list[str]:
     """The scenarios, in the order in which they are measured."""
-    return list(SCENARIOS)
+    return list(live.SCENARIOS if on_live else SCENARIOS)
 
 
 def measure(
@@ -36,19 +39,22 @@ def measure(
     asked: Asked,
     *,
     below: Path,
-    save: Path | None,
-    before: Path | None,
-    as_json: bool,
+    running: Home | None = None,
     versus: bool = False,
     url: str | None = None,
+    save: Path | None = None,
+    before: Path | None = None,
+    as_json: bool = False,
 ) -> None:
-    """Measure these scenarios, or all if none is named; with `versus` those that other systems can take part in, with
-    them, and with the hub of 2.0.x at `url`. Tables are printed as they are complete, and at the end how they stand
-    against the run in the file `before`. Raises NotARun, before anything is measured, if that holds none; RuntimeError
-    if a system or a client of the bench fails, OSError if a file cannot be written."""
+    """Measure these scenarios, or all if none is named; `running` is where the hub is that is measured, instead of
+    private ones. With `versus` those that other systems can take part in, with them, and with the hub of 2.0.x at
+    `url`. Tables are printed as they are complete, and at the end how they stand against the run in the file `before`.
+    Raises NotARun, before anything is measured, if that holds none; RuntimeError if a system or a client of the bench
+    fails, OSError if a file cannot be written."""
     earlier = None if before is None else load(before)
-    scenarios = [one for name, one in SCENARIOS.items() if name in wanted or (not wanted and one.compared >= versus)]
-    systems: list[System] = [CrossChat()]
+    known = SCENARIOS if running is None else live.SCENARIOS
+    scenarios = [one for name, one in known.items() if name in wanted or (not wanted and one.compared >= versus)]
+    systems: list[System] = [CrossChat() if running is None else Live(running)]
     if versus:
         systems += others(url)
         for left_out in missing(url):

@@ -25,13 +25,18 @@ SILENCE_S: Final = 30.0
 WARM_UP: Final = 20  # messages before the ones that count
 
 
-def latency(running: Running, *, readers: int, messages: int, size: int, confirms: bool) -> Figures:
-    """p50 and p99 of the time from the send to the first reader, the last one and the confirmation."""
+def latency(
+    running: Running, *, readers: int, messages: int, size: int, confirms: bool, pause_s: float = 0.0
+) -> Figures:
+    """p50 and p99 of the time from the send to the first reader, the last one and the confirmation; `pause_s` between
+    the messages."""
     crowd = _Crowd(running, readers, confirms)
     content = "x" * size
-    for _ in range(WARM_UP):
-        crowd.one_message(content)
-    times = [crowd.one_message(content) for _ in range(messages)]
+    times: list[_Times] = []
+    for _ in range(WARM_UP + messages):
+        time.sleep(pause_s)
+        times.append(crowd.one_message(content))
+    times = times[WARM_UP:]
     figures = {
         **percentiles_ms("first reader", [one.first_s for one in times]),
         **percentiles_ms("last reader", [one.last_s for one in times]),

@@ -23,12 +23,12 @@ import attrs
 from crosschat import version
 from crosschat.bridge.launch import hub_command
 from crosschat.paths import Home
-from crosschat.wire import PROTOCOL, AgentFrame, ClaimTask, FlagTask, Hello, Read, Search, Send, encode
+from crosschat.wire import PROTOCOL, AddBadge, AgentFrame, ClaimTask, FlagTask, Hello, Peers, Read, Search, Send, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Request: TypeAlias = Send | Read | Search | FlagTask | ClaimTask
+Request: TypeAlias = Send | Read | Search | FlagTask | ClaimTask | AddBadge | Peers
 
 RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
 ANSWER_S: Final = 60.0  # then a client of the bench gives up

@@ -113,6 +113,12 @@ class Session:
         self.process.stdin.flush()
 
 
+def text_of(result: JsonObject) -> JsonObject:
+    """The JSON that a tool answered."""
+    (content,) = cast("list[dict[str, str]]", result["content"])
+    return cast("JsonObject", json.loads(content["text"]))
+
+
 @contextmanager
 def opened(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Session]:
     """A session that ends with the block."""
@@ -124,15 +130,16 @@ def opened(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[S
 
 
 def environment_of(home: Home, name: str) -> dict[str, str]:
-    return {"CROSSCHAT_HOME": os.fspath(home.root), "CROSSCHAT_NAME": name, "CROSSCHAT_HUB_URL": ""}
+    url = "" if home.run_override is None else f"unix:{home.run_override}"
+    return {"CROSSCHAT_HOME": os.fspath(home.root), "CROSSCHAT_NAME": name, "CROSSCHAT_HUB_URL": url}
 
 
 @contextmanager
-def pair_of_sessions(home: Home, command: Sequence[str] = PLAIN) -> Iterator[SessionPair]:
+def pair_of_sessions(home: Home, names: tuple[str, str] = ("one", "two")) -> Iterator[SessionPair]:
     """Two sessions of the hub that runs there."""
     with (
-        opened(command, environment_of(home, "one")) as one,
-        opened(command, environment_of(home, "two")) as two,
+        opened(PLAIN, environment_of(home, names[0])) as one,
+        opened(PLAIN, environment_of(home, names[1])) as two,
     ):
         yield SessionPair(one, two)
 
@@ -145,18 +152,19 @@ class Wake:
     woken_s: float
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class SessionPair:
-    """`one` sends, `two` waits."""
+    """`one` sends, `two` waits. `last_sent`: the id of the last message."""
 
     one: Session
     two: Session
+    last_sent: str = ""
 
-    def wake(self, content: str) -> Wake:
+    def wake(self, content: str, **arguments: str) -> Wake:
         waiting = self.two.call("wait_for_messages", timeoutMs=WAIT_MS)
         self.two.await_progress()  # now the hub knows that it waits
         begun = time.perf_counter()
-        sending = self.one.call("send_message", content=content)
+        sending = self.one.call("send_message", content=content, **arguments)
         ended = {self.one: 0.0, self.two: 0.0}
         numbers = {self.one: sending, self.two: waiting}
         while not all(ended.values()):
@@ -168,7 +176,7 @@ class SessionPair:
                 session.fill()
                 if session.has(numbers[session]):
                     ended[session] = time.perf_counter() - begun
-        self.one.result(sending)
+        self.last_sent = str(text_of(self.one.result(sending))["messageId"])
         woken = json.dumps(self.two.result(waiting))
         if content not in woken:
             raise RuntimeError(f"the wait ended otherwise: {woken}")

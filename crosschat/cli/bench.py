@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from crosschat.cli import text
+from crosschat.cli.control import Control
 from crosschat.cli.failure import FAILED, USAGE, Failure
-from crosschat.cli.options import json_option
+from crosschat.cli.options import configuration, json_option
 from crosschat.paths import resource
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from crosschat.paths import Home
 
 AGENTS_MOST: Final = 500
 MESSAGES_MOST: Final = 1_000_000
@@ -72,6 +76,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where the hubs write, instead of the temporary directory: its disk is what is measured.",
 )
+@click.option("--live", is_flag=True, help="Measure the hub that runs, as it is, instead of private ones.")
 @click.option("--seed", type=int, default=20_261_124, help="For what is picked by chance; the same picks the same.")
 @click.option(
     "--compare",
@@ -83,7 +88,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--url", metavar="URL", help="A hub of CrossChat 2.0.x for --versus, as in ws://127.0.0.1:1234/ws/agent.")
 @click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
 @json_option
+@click.pass_obj
 def bench(
+    home: str | None,
     scenarios: tuple[str, ...],
     agents: tuple[int, ...],
     messages: int,
@@ -91,6 +98,7 @@ def bench(
     rounds: int,
     repeat: int,
     directory: Path | None,
+    live: bool,
     seed: int,
     compare: Path | None,
     versus: bool,
@@ -101,8 +109,8 @@ def bench(
     """Measure how fast CrossChat is here.
 
     Every hub that is measured is a private one on a temporary directory, with its log synced as always and its quotas
-    raised; yours is not touched. Figures depend on the disk and on what else runs: each table says how long the disk
-    takes to sync.
+    raised; yours is not touched, unless --live says so. Figures depend on the disk and on what else runs: each table
+    says how long the disk takes to sync.
 
     \b
     Examples:
@@ -112,34 +120,57 @@ def bench(
       crosschat bench --save before.json           and after a change:
       crosschat bench --compare before.json
       crosschat bench --versus --agents 50         beside a bare loop, redis and others
+      crosschat bench --live --agents 5            your hub, with its history and quotas
 
-    Exit status: 0 done, 1 something failed, 2 wrong option.
+    Exit status: 0 done, 1 something failed, 2 wrong option, 3 no hub runs for --live.
     """
     command = _bench("command")
-    unknown = [name for name in scenarios if name not in command.names()]
+    known = command.names(on_live=live)
+    unknown = [name for name in scenarios if name not in known]
     if unknown:
-        raise click.UsageError(f"there is no scenario {unknown[0]!r}: use one of {', '.join(command.names())}")
+        where = " with --live" if live else ""
+        raise click.UsageError(f"there is no scenario {unknown[0]!r}{where}: use one of {', '.join(known)}")
     if url is not None and not url.startswith("ws://"):
         raise click.UsageError(f"--url {url!r}: write it as ws://127.0.0.1:1234/ws/agent")
+    if live and (versus or url is not None):
+        raise click.UsageError("--live measures your hub alone: leave --versus and --url out")
+    running = _running(home) if live else None
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
     asked = _bench("run").Asked(agents=agents, messages=messages, size=size, rounds=rounds, repeat=repeat, seed=seed)
-    below = directory or Path(tempfile.gettempdir())
+    below = directory or (running.root.parent if running else Path(tempfile.gettempdir()))
     try:
         command.measure(
             scenarios,
             asked,
             below=below,
+            running=running,
+            versus=versus or url is not None,
+            url=url,
             save=save,
             before=compare,
             as_json=as_json,
-            versus=versus or url is not None,
-            url=url,
         )
     except _bench("run_file").NotARun as error:
         raise Failure(str(error), USAGE) from None
     except (RuntimeError, OSError) as error:
         raise Failure(f"the measurement failed: {error}", FAILED) from error
+
+
+def _running(home: str | None) -> Home:
+    """Where the hub is. Raises NotRunning."""
+    found = configuration(home).home
+    with Control.open(found) as control:
+        status = control.status()
+    agents = sum(agent.connected for agent in status.agents)
+    text.echo(
+        f"measuring the hub of {found.root} as it is, with {status.head} records and {agents} agents: it is busier "
+        "meanwhile, and the messages stay in its log. They go to agents of the bench alone, in threads with the badge "
+        "`bench`, and count as read; from a week on, `crosschat compact --before 7d` takes them out with what else is "
+        "as old.",
+        err=True,
+    )
+    return found
 
 
 def _bench(module: str) -> ModuleType:

@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.scenarios import SCENARIOS
+from crosschat import wire
+from crosschat.cli.control import Control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from tests.live.rig import HubProcess
 
 CHECKOUT = Path(__file__).parents[2]
 SMALL = ("--agents", "3", "--messages", "50", "--rounds", "3", "--repeat", "1")
-QUICK = ("latency", "claims", "page", "catch-up", "hooks")
+QUICK = ("latency", "claims", "catch-up", "hooks")
 
 
-def bench(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def bench(
+    *arguments: str, path: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """`path`: where the package is found before anywhere else."""
-    environment = os.environ if path is None else {**os.environ, "PYTHONPATH": os.fspath(path)}
+    environment = {**os.environ, **(environment or {}), **({} if path is None else {"PYTHONPATH": os.fspath(path)})}
     command = ["bench"] if path is None else ["crosschat", "bench"]
     return subprocess.run(
         [sys.executable, "-m", *command, *arguments], cwd=path or CHECKOUT, env=environment, capture_output=True,
@@ -67,6 +73,35 @@ def test_a_small_run_measures_from_an_installation_and_leaves_nothing(tmp_path: 
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scenario", "threads"), [("latency", 2), pytest.param("wake", 1, marks=pytest.mark.only_long)]
+)
+def test_a_live_run_is_seen_by_nobody_and_leaves_nothing_unread(
+    running_hub: HubProcess, place: Path, scenario: str, threads: int
+) -> None:
+    home = running_hub.home
+    environment = {"CROSSCHAT_HOME": os.fspath(home.root)}
+    done = bench(
+        scenario, "--live", "--agents", "2", "--rounds", "25", "--repeat", "1", "--json", environment=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "go to agents of the bench alone" in done.stderr
+    check(json.loads(done.stdout), [scenario])
+    with Control.open(home) as control:
+        status = control.status()
+        assert status.needs == {}
+        assert not status.guarded
+        assert [(agent.name, agent.unread) for agent in status.agents if agent.connected or agent.unread] == []
+        page = control.ask(wire.Search(id="s", badge="bench", limit=200), wire.Page)
+    assert len(page.items) == threads  # none has more messages than the loop guard lets pass
+    for item in page.items:
+        assert item.private
+        assert item.to is not None
+        assert item.from_name.startswith("bench-")
+
+
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.only_long
 def test_a_small_run_of_every_scenario_makes_sense() -> None:
     done = bench(*SMALL, "--json")
@@ -80,6 +115,7 @@ def test_a_small_run_of_every_scenario_makes_sense() -> None:
     ("arguments", "complaint"),
     [
         (("sideways",), "there is no scenario 'sideways': use one of latency, "),
+        (("--live", "memory"), "there is no scenario 'memory' with --live: use one of latency, wake"),
         (("--agents", "0"), "'0': write whole numbers from 1 to 500 with commas between"),
         (("--agents", "1,x"), "'1,x': write whole numbers"),
         (("--size", "1000000"), "--size"),
@@ -93,3 +129,10 @@ def test_a_wrong_option_ends_with_status_2_before_anything_is_measured(
     done = bench(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
+
+
+def test_a_live_run_needs_a_hub(place: Path) -> None:
+    done = bench("--live", environment={"CROSSCHAT_HOME": os.fspath(place / "nowhere")})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no hub runs" in done.stderr
+    assert list(place.iterdir()) == []
