@@ -49,17 +49,18 @@ async def _many_deaths(room: Room) -> Outcome:
     return sum(found, Outcome())
 
 
+# The shares are about what each needs to reach its goal.
 PARTS: Final = (
-    Part("kill", 5, kill, short=3),
+    Part("kill", 2, kill, short=3),
     Part("deaths", 5, deaths, short=2),
-    Part("crash", 3, crash.run, short=24),
-    Part("retries", 1, retries.run, short=3),
-    Part("claims", 0.5, claims.run),
-    Part("races", 0.8, races.run, short=17),
+    Part("crash", 4, crash.run, short=24),
+    Part("retries", 1.2, retries.run, short=3),
+    Part("claims", 0.7, claims.run),
+    Part("races", 1, races.run, short=17),
     Part("damage", 0.5, damage.run, short=10),
     Part("behind", 0.5, behind.run),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
-    Part("inputs", 1, inputs.run, short=4),
+    Part("inputs", 2, inputs.run, short=4),
     Part("approval faults", 1, approvals.run),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),
 )
