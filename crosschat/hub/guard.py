@@ -1,6 +1,6 @@
 """What a request to the browser door must look like before anything else looks at it. Decides, and does nothing.
 
-    every request   the exact Host; not begun by another site, except that a link elsewhere may lead to the page
+    every request   a path, the exact Host; not begun by another site, except that a link elsewhere may lead to the page
     not GET, HEAD   besides, the exact Origin with its port, a JSON body, and a header that no form and no simple
                     request of another page can send
     an upgrade      besides the first, the exact Origin
@@ -71,6 +71,8 @@ class Asked:
 def judge(asked: Asked, port: int) -> Refusal | None:
     """Why the request goes no further; None if it may."""
     hosts = asked.all(b"host")
+    if not asked.target.startswith(b"/"):  # "@evil.example/" behind our address would be an address elsewhere
+        return Refusal(400, "A path is asked for here.")
     if hosts == [f"localhost:{port}".encode()] and asked.reads:
         to = origin_of(port).encode() + asked.target
         return Refusal(308, "Use the address 127.0.0.1.", ((b"location", to),))

@@ -71,6 +71,17 @@ def test_localhost_is_led_to_the_canonical_address_with_the_path_as_it_was_sent(
     assert dict(refusal.headers)[b"location"] == ORIGIN + path
 
 
+@pytest.mark.parametrize("host", [HOST, b"localhost:4711"])
+@pytest.mark.parametrize(
+    "target", [b"", b"x", b"*", b"@evil.example/", b"http://evil.example/", b"127.0.0.1:22", b"\\"]
+)
+def test_a_target_that_is_no_path_is_refused_and_led_nowhere(target: bytes, host: bytes) -> None:
+    refusal = ask(hosts=(host,), target=target)
+    assert status(refusal) == 400
+    assert refusal is not None
+    assert refusal.headers == ()
+
+
 def test_localhost_is_no_address_for_calls_and_streams() -> None:
     assert status(ask(*OURS, hosts=(b"localhost:4711",), method="POST")) == 421
     assert status(ask(*OURS, hosts=(b"localhost:4711",), upgrade=True)) == 421

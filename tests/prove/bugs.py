@@ -23,7 +23,7 @@ from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
 from crosschat.core import views
 from crosschat.core.remembered import Remembered
-from crosschat.hub import audit, peers, permissions, router, tree
+from crosschat.hub import audit, guard, peers, permissions, router, tree, webserver
 from crosschat.hub import main as hub_main
 from crosschat.hub.delivery import Delivery
 from crosschat.hub.recovery import recover
@@ -487,6 +487,40 @@ def decided_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(permissions.PermissionDesk, "decide", decide)
 
 
+# --- the browser door
+
+
+def _judge_as_if(patch: pytest.MonkeyPatch, name: bytes, right: Callable[[bytes, int], bytes]) -> None:
+    """The guard takes the header for what `right` makes of it."""
+    original = guard.judge
+
+    def judge(asked: guard.Asked, port: int) -> guard.Refusal | None:
+        headers = [(found, right(value, port) if found == name else value) for found, value in asked.headers]
+        return original(attrs.evolve(asked, headers=headers), port)
+
+    patch.setattr(webserver, "judge", judge)
+
+
+def host_not_checked(patch: pytest.MonkeyPatch) -> None:
+    _judge_as_if(patch, b"host", lambda _, port: f"127.0.0.1:{port}".encode())
+
+
+def origin_without_port(patch: pytest.MonkeyPatch) -> None:
+    def on_this_host(value: bytes, port: int) -> bytes:
+        return f"http://127.0.0.1:{port}".encode() if value.startswith(b"http://127.0.0.1:") else value
+
+    _judge_as_if(patch, b"origin", on_this_host)
+
+
+def other_sites_may_ask(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guard, "_judge_site", _nothing)
+
+
+def answers_may_be_read(patch: pytest.MonkeyPatch) -> None:
+    original = guard.headers_of
+    patch.setattr(webserver, "headers_of", lambda port: (*original(port), (b"access-control-allow-origin", b"*")))
+
+
 BUGS: Final = (
     Bug("ack before sync", "kill", ack_before_sync),
     Bug("publish before sync", "kill", publish_before_sync),
@@ -526,4 +560,8 @@ BUGS: Final = (
     Bug("an audit that cannot be written is overlooked", "approval faults", audit_error_overlooked),
     Bug("a decision on an earlier request is taken", "approval faults", older_decision_is_taken),
     Bug("two decisions on one request are taken", "approval faults", decided_twice),
+    Bug("the host is not looked at", "door requests", host_not_checked),
+    Bug("an origin is compared without its port", "door requests", origin_without_port),
+    Bug("another site may ask", "door requests", other_sites_may_ask),
+    Bug("every origin may read the answers", "door requests", answers_may_be_read),
 )

@@ -88,6 +88,11 @@ PROMISES: Final = (
         (("approval faults", "approvals with a fault or an end at each step", 10_000),),
     ),
     Promise(
+        "P13",
+        "Web pages cannot use the hub",
+        (("door requests", "changed requests to the browser door", 10_000),),
+    ),
+    Promise(
         "P17",
         "A slow reader hurts nobody and catches up completely",
         (("messages caught up with", "messages caught up with", 100_000),),
