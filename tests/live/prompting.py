@@ -81,6 +81,10 @@ class Hook:
                 await processes.wait_gone(self._process)
         return Ended(self._files[1].read_bytes(), self._files[2].read_bytes())
 
+    def printed(self) -> bytes:
+        """What it has printed until now."""
+        return self._files[1].read_bytes()
+
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)

@@ -431,10 +431,19 @@ def hook_trusts_the_hub(patch: pytest.MonkeyPatch) -> None:
 
 
 def allow_before_audit(patch: pytest.MonkeyPatch) -> None:
-    """The answer does not wait for the line."""
+    _answer_does_not_wait(patch, 0)
+
+
+def allow_long_before_audit(patch: pytest.MonkeyPatch) -> None:
+    _answer_does_not_wait(patch, 0.1)
+
+
+def _answer_does_not_wait(patch: pytest.MonkeyPatch, late_s: float) -> None:
+    """The line of the audit is written when the answer has left."""
     original = audit.Audit.write
 
     async def later(self: audit.Audit, fields: JsonObject) -> None:
+        await trio.sleep(late_s)
         with suppress(OSError):
             await original(self, fields)
 
@@ -560,6 +569,7 @@ BUGS: Final = (
     Bug("an audit that cannot be written is overlooked", "approval faults", audit_error_overlooked),
     Bug("a decision on an earlier request is taken", "approval faults", older_decision_is_taken),
     Bug("two decisions on one request are taken", "approval faults", decided_twice),
+    Bug("the line of an allow comes late", "approval kills", allow_long_before_audit),
     Bug("the host is not looked at", "door requests", host_not_checked),
     Bug("an origin is compared without its port", "door requests", origin_without_port),
     Bug("another site may ask", "door requests", other_sites_may_ask),

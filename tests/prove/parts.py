@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import approvals, behind, claims, crash, damage, door, faults, image, inputs, races, retries
+from tests.prove import approvals, behind, claims, crash, damage, door, faults, image, inputs, lastwords, races, retries
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
@@ -62,6 +62,7 @@ PARTS: Final = (
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
     Part("inputs", 2, inputs.run, short=4),
     Part("approval faults", 1, approvals.run),
+    Part("approval kills", 1, lastwords.run),
     Part("door requests", 1, door.run),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),
 )

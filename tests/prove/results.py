@@ -85,7 +85,10 @@ PROMISES: Final = (
     Promise(
         "P12",
         "Every failure of an approval asks or denies",
-        (("approval faults", "approvals with a fault or an end at each step", 10_000),),
+        (
+            ("approval faults", "approvals with a fault or an end at each step", 10_000),
+            ("approval kills", "hubs killed while a page decides", 1_000),
+        ),
     ),
     Promise(
         "P13",
