@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, TypeVar, 
 import attrs
 from cattrs import BaseConverter, BaseValidationError, Converter, ForbiddenExtraKeysError, transform_error
 from cattrs.cols import homogenous_tuple_structure_factory
-from cattrs.strategies import configure_tagged_union
 
 from crosschat.errors import Code, Refused
 from crosschat.limits import FRAME_BYTES, HUB_FRAME_BYTES, HUB_JSON_DEPTH, JSON_DEPTH
@@ -111,7 +110,7 @@ def _tag_value(frame: type) -> str:
     return str(vars(frame)["type"])
 
 
-def _converter(tag_of: Mapping[UnionType, str], *, strict: bool) -> Converter:
+def _converter(*, strict: bool) -> Converter:
     converter = Converter(forbid_extra_keys=strict, omit_if_default=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
@@ -121,8 +120,6 @@ def _converter(tag_of: Mapping[UnionType, str], *, strict: bool) -> Converter:
     converter.register_structure_hook_func(lambda kind: kind == JsonObject, _exactly(dict))
     converter.register_structure_hook_factory(_is_tuple, _list_for_tuple)
     converter.register_structure_hook_factory(_is_literal, _one_of)
-    for union, tag in tag_of.items():
-        configure_tagged_union(union, converter, tag_generator=_tag_value, tag_name=tag)
     return converter
 
 
@@ -197,28 +194,31 @@ class Codec:
 
     Every frame class has its tag's value in the class variable `type`. The frames of the union `growing` may come from
     a newer version of this program, and have fields that this one does not know.
+
+    The code for a frame is made when the first one comes: for all of them it takes longer than the rest of the import,
+    and few programs meet more than a few.
     """
 
     def __init__(self, tags: Mapping[UnionType, str], *, growing: UnionType | None = None) -> None:
         self._tags = tags
         self._growing = growing
-        self._kinds = {union: frozenset(map(_tag_value, get_args(union))) for union in tags}
-        self._converter = _converter(tags, strict=True)
-        self._lenient = self._converter if growing is None else _converter(tags, strict=False)
+        self._kinds = {union: {_tag_value(kind): kind for kind in get_args(union)} for union in tags}
+        self._converter = _converter(strict=True)
+        self._lenient = self._converter if growing is None else _converter(strict=False)
         self._complete = Converter()
 
     def decode(self, data: bytes | str, union: UnionType, bounds: Bounds) -> object:
         """The frame of `union` in `data`. Raises BadFrame, which says where; UnknownFrame for a kind that is not in
         `union`."""
-        value, tag = parse(data, bounds), self._tags[union]
-        kind = value.get(tag)
+        value, tag, kinds = parse(data, bounds), self._tags[union], self._kinds[union]
         if tag not in value:
             raise BadFrame(f"no {tag!r} in the frame", path=tag)
-        if not isinstance(kind, str) or kind not in self._kinds[union]:
+        kind = value.pop(tag)
+        if not isinstance(kind, str) or kind not in kinds:
             error = UnknownFrame if isinstance(kind, str) else BadFrame
             raise error(f"unknown {tag} {str(kind)[:64]!r}", path=tag)
         converter = self._lenient if union is self._growing else self._converter
-        return _structure(converter, value, cast("type", union))
+        return _structure(converter, value, kinds[kind])
 
     def decode_as(self, data: bytes | str, kind: type[Frame], bounds: Bounds) -> Frame:
         """The fields of a frame whose kind is known from elsewhere, and not in `data`. Raises BadFrame."""

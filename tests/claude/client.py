@@ -44,10 +44,11 @@ def needed(*programs: str) -> None:
     """Skip the test with the reason if one is missing. In CI that is a failure: there everything is to be seen."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
-        _give_up(f"needs {' and '.join(missing)}")
+        give_up(f"needs {' and '.join(missing)}")
 
 
-def _give_up(reason: str) -> None:
+def give_up(reason: str) -> None:
+    """Skip the test for that reason, or fail it in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -72,10 +73,10 @@ def client(version: str = VERSION) -> Path:
                     check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
-                _give_up(f"npm did not fetch {package} within {FETCH_S:g} s")
+                give_up(f"npm did not fetch {package} within {FETCH_S:g} s")
             else:
                 if fetched.returncode != 0 or _program(place) is None:
-                    _give_up(f"npm could not fetch {package}: {fetched.stderr[-500:]}")
+                    give_up(f"npm could not fetch {package}: {fetched.stderr[-500:]}")
     found = _program(place)
     assert found is not None
     return found

@@ -11,140 +11,34 @@ import subprocess
 import sys
 import termios
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-import trio
 
+from bench.herd import connected
 from crosschat import processes
 from crosschat.cli.control import Control
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.paths import Home
-from tests.claude.client import needed
+from tests.claude.client import give_up
 from tests.live.rig import START_S
-from tests.process.bridges import environment
+from tests.process.bridges import ROOT, environment
+from tests.process.claudes import SERVE, bridge_of, claude, gone_after_s, wrapped
+from tests.prove.orphans import COUNT, one_round
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(sys.platform != "linux", reason="the name of a process is set with prctl, which Linux has"),
 ]
-# The promise is five seconds. On a loaded machine an interpreter alone may take that long to start and to end.
-GONE_S: Final = START_S
-
-# Stands in for Claude Code: has its name, and starts the server with a pipe whose writing end a sibling has, too.
-CLAUDE: Final = """
-import ctypes, os, subprocess, sys
-ctypes.CDLL(None).prctl(15, b"claude")
-reading, writing = os.pipe()
-sibling = subprocess.Popen(["sleep", "120"], pass_fds=[writing], start_new_session=True)
-server = subprocess.Popen(sys.argv[1:], stdin=reading, stdout=subprocess.DEVNULL)
-print(sibling.pid, flush=True)
-os.close(reading)
-server.wait()
-"""
-# Stands in for a wrapper with that name, which waits for what it started.
-NAMED: Final = """
-import ctypes, subprocess, sys
-ctypes.CDLL(None).prctl(15, sys.argv[1].encode())
-sys.exit(subprocess.call(sys.argv[2:]))
-"""
-SERVE: Final = """
-import os, sys
-with open(os.environ["PID_FILE"], "w") as file:
-    file.write(str(os.getpid()))
-from crosschat.bridge.main import main
-sys.exit(main())
-"""
 ENDS: Final = [
     *((wrapper, signal.SIGKILL) for wrapper in ("none", "sh", "sh in sh", "env", "uv", "uvx", "npx")),
     *((wrapper, number) for wrapper in ("none", "sh") for number in (signal.SIGTERM, signal.SIGSEGV)),
 ]
-
-
-def wrapped(wrapper: str, place: Path) -> list[str]:
-    """The server's command line behind that wrapper."""
-    program = place / "serve.py"
-    program.write_text(SERVE)
-    serve = [sys.executable, str(program)]
-    match wrapper:
-        case "none":
-            return serve
-        case "sh":
-            return ["/bin/sh", "-c", '"$@"; exit $?', "sh", *serve]
-        case "sh in sh":
-            return ["/bin/sh", "-c", '/bin/sh -c "$*; exit" sh; exit', "sh", *serve]
-        case "env":
-            return ["/usr/bin/env", "A=b", *serve]
-        case "npx":
-            return npx(place, serve)
-        case _:
-            return [sys.executable, "-c", NAMED, wrapper, *serve]
-
-
-def npx(place: Path, serve: list[str]) -> list[str]:
-    """The real one, with a package that is a directory here."""
-    needed("npx")
-    package = place / "package"
-    package.mkdir()
-    (package / "package.json").write_text('{"name":"cc-serve","version":"1.0.0","bin":{"cc-serve":"serve.sh"}}')
-    script = package / "serve.sh"
-    script.write_text("#!/bin/sh\n" + " ".join(f"'{word}'" for word in serve) + "\n")
-    script.chmod(0o755)
-    cache = ["--cache", str(place / "npm")]
-    return ["npx", "--offline", "--yes", *cache, f"--package=file:{package}", "cc-serve"]
-
-
-@contextmanager
-def claude(place: Path, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The stand-in with that server. The data directory is a file, so the bridge runs without a hub."""
-    nowhere = place / "file"
-    nowhere.touch()
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLAUDE, *command],
-        env=environment(Home(nowhere), PID_FILE=str(place / "pid"), CLAUDE_CODE_SESSION_ID="s"),
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    sibling = int(process.stdout.readline())
-    try:
-        yield process
-        assert processes.find(sibling) is not None, "the sibling that keeps the pipe open is gone"
-    finally:
-        process.kill()
-        process.wait()
-        os.kill(sibling, signal.SIGKILL)
-        process.stdout.close()
-
-
-def bridge_of(place: Path, *, timeout_s: float = START_S) -> processes.Process:
-    """The bridge, as soon as its interpreter runs."""
-    give_up_at = time.monotonic() + timeout_s
-    while time.monotonic() < give_up_at:
-        try:
-            found = processes.find(int((place / "pid").read_text()))
-        except (FileNotFoundError, ValueError):
-            found = None
-        if found is not None:
-            return found
-        time.sleep(0.005)
-    raise AssertionError("no bridge came")
-
-
-def gone_after_s(process: processes.Process) -> float:
-    began = time.monotonic()
-
-    async def gone() -> None:
-        with trio.fail_after(GONE_S):
-            await processes.wait_gone(process)
-
-    trio.run(gone)
-    return time.monotonic() - began
 
 
 def watched_by(bridge: processes.Process) -> bool:
@@ -176,23 +70,78 @@ def test_a_bridge_goes_with_claude_through_every_wrapper_though_a_sibling_keeps_
 
 @pytest.mark.slow
 def test_a_bridge_goes_with_claude_whatever_it_was_just_doing(place: Path, long_form: bool) -> None:
-    """Claude is killed at any moment from the first of the bridge on, also before it looked who is above it."""
+    """A thousand in the long form; `make prove` adds up more."""
     seed = random.randrange(1 << 32)
-    dice = random.Random(seed)
-    took_s: list[float] = []
-    for row in range(300 if long_form else 8):
+    rounds = -(-1000 // COUNT) if long_form else 1
+    gone = 0
+    for row in range(rounds):
         room = place / str(row)
         room.mkdir()
-        wrapper = dice.choice(["none", "sh", "env", "uvx"])
-        with claude(room, wrapped(wrapper, room)) as parent:
-            bridge = bridge_of(room)
-            time.sleep(dice.uniform(0, 1.0) ** 2)
-            parent.kill()
-            try:
-                took_s.append(gone_after_s(bridge))
-            except trio.TooSlowError:
-                raise AssertionError(f"seed {seed}, row {row}, {wrapper}: the bridge is still there") from None
-    print(f"{len(took_s)} bridges gone, the last one {max(took_s):.2f} s after Claude")
+        outcome = one_round(room, seed + row)
+        again = f"python -m tests.prove --part orphans --rounds 1 --seed {seed + row}"
+        assert outcome.problems == [], again
+        gone += outcome.counts["orphans gone within 5 s"]
+    print(f"{gone} of {rounds * COUNT} bridges gone within 5 s, seed {seed}")
+
+
+def test_a_bridge_behind_the_real_uvx_goes_with_claude_and_the_hub_it_started_stays(place: Path) -> None:
+    """As `uvx --from WHEEL crosschat serve`, with the wheel of this checkout in an environment that uvx makes."""
+    home = Home(place / "home")
+    command, variables = uvx(place, home)
+    with claude(place, [*command, "serve"], variables) as parent:
+        until(lambda: connected(home) == 1)
+        with Control.open(home) as control:
+            hub = control.pid
+        bridge = last_descendant(parent.pid, without="sleep")
+        assert bridge.parent != parent.pid, "uvx is not between the two"
+        parent.kill()
+        gone_after_s(bridge)
+    until(lambda: connected(home) == 0)
+    with Control.open(home) as control:
+        assert control.pid == hub
+    stop_hub(home, force=True)
+
+
+def uvx(place: Path, home: Home) -> tuple[list[str], dict[str, str]]:
+    """The command line of `crosschat` in there, and its variables. Skips the test where uvx is not installed or its
+    package index cannot be reached; not in CI."""
+    if not (program := Path(sys.executable).with_name("uvx")).exists():
+        give_up("needs uvx: run `make setup`")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(place / "wheel")]
+    subprocess.run(
+        build, cwd=ROOT, env={**os.environ, "CROSSCHAT_SKIP_DASHBOARD": "1"}, check=True, capture_output=True
+    )
+    (wheel,) = (place / "wheel").iterdir()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CROSSCHAT", "CLAUDE"))}
+    own = {"UV_CACHE_DIR": str(place / "cache"), "CROSSCHAT_HOME": str(home.root), "CLAUDE_CODE_SESSION_ID": "s"}
+    variables = {**inherited, **own}
+    command = [str(program), "--python", sys.executable, "--constraints", str(ROOT / "constraints.txt")]
+    command += ["--from", str(wheel), "crosschat"]
+    first = subprocess.run([*command, "--version"], env=variables, capture_output=True, text=True, check=False)
+    if first.returncode != 0:
+        give_up(f"uvx cannot install what the wheel needs: {first.stderr[-500:]}")
+    return command, variables
+
+
+def last_descendant(pid: int, *, without: str) -> processes.Process:
+    """The process at the end of the chain of those that started each other."""
+    found = None
+    while True:
+        numbers = [
+            number for task in Path(f"/proc/{pid}/task").glob("*/children") for number in task.read_text().split()
+        ]
+        children = [child for number in numbers if (child := processes.find(int(number))) and child.name != without]
+        if not children:
+            assert found is not None, "it has no child"
+            return found
+        found, pid = children[0], children[0].pid
+
+
+def until(happened: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + START_S
+    while not happened():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
 
 
 ON_A_TERMINAL: Final = """

@@ -38,7 +38,9 @@ def run(room: Room) -> Outcome:
 async def _run(room: Room) -> Outcome:
     messages = SHORT_MESSAGES if room.short else MESSAGES
     outcome, history = Outcome(), History()
-    care = Care(seed=room.seed, deaths=2, bug=room.bug, segment_bytes=512 * 1024, quiet_s=(0.1, 0.2))
+    care = Care(
+        seed=room.seed, deaths=2, bug=room.bug, segment_bytes=512 * 1024, quiet_s=(0.1, 0.2), options=("--debuggable",)
+    )
     lives = Lives(room.zygote, room.place, care, outcome, history.report)
     recent: deque[str] = deque(maxlen=64)
     path = lives.home / "run" / "agents.sock"

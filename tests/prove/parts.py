@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.prove import approvals, behind, claims, crash, damage, door, faults, image, inputs, lastwords, races, retries
+from tests.prove import (
+    approvals,
+    behind,
+    claims,
+    crash,
+    damage,
+    door,
+    faults,
+    herd,
+    image,
+    inputs,
+    lastwords,
+    orphans,
+    races,
+    retries,
+)
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
 from tests.prove.outcome import Outcome, Part
@@ -64,5 +79,7 @@ PARTS: Final = (
     Part("approval faults", 1, approvals.run),
     Part("approval kills", 1, lastwords.run),
     Part("door requests", 1, door.run),
+    Part("herd", 1, herd.run, short=0, obstacle=herd.obstacle),  # so have these
+    Part("orphans", 0.5, orphans.run, short=0, obstacle=orphans.obstacle),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),
 )

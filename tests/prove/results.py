@@ -76,7 +76,16 @@ PROMISES: Final = (
         (("failed calls", "failing calls, each in ten ways", "every call of a run"),),
     ),
     Promise("P6", "Damage is never hidden", (("damages", "damaged directories", 100_000),)),
+    Promise("P7", "One hub for a data directory", (("herd rounds", "times 64 starters at once", 500),)),
     Promise("P8", "A restart or upgrade loses nothing", (("restarts", "restarts under load", 1_000),)),
+    Promise(
+        "P9",
+        "Nothing is left running",
+        (
+            ("orphans", "bridges whose Claude Code was killed", 1_000),
+            ("orphans gone within 5 s", "of them gone within 5 s", 1_000),
+        ),
+    ),
     Promise(
         "P11",
         "What you saw is what runs",
