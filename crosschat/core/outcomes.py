@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from crosschat.codec import BadFrame, Bounds, parse
-from crosschat.core.permissions import QUESTION, same
+from crosschat.core.permissions import QUESTION, same, short_text
 from crosschat.limits import HOOK_BYTES, HUB_JSON_DEPTH, SHORT_TEXT_CHARS
 from crosschat.model import JsonObject
 
@@ -60,8 +60,8 @@ def read_ran(raw: bytes) -> Ran:
     return Ran(
         uses=tuple(_use(call) for call in calls),
         whole=whole,
-        prompt=_short(fields.get("prompt_id")),
-        subagent=_short(fields.get("agent_id")),
+        prompt=short_text(fields.get("prompt_id")),
+        subagent=short_text(fields.get("agent_id")),
     )
 
 
@@ -71,10 +71,6 @@ def _use(call: object) -> Use:
         if isinstance(tool, str) and isinstance(given, dict):
             return Use(tool[:SHORT_TEXT_CHARS], given)
     raise BadFrame("expected a tool and its input", path="tool_input")
-
-
-def _short(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= SHORT_TEXT_CHARS else None
 
 
 def strangers(uses: Iterable[Use], known: Sequence[tuple[str, JsonObject]]) -> list[Use]:

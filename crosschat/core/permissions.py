@@ -92,13 +92,14 @@ def read_request(raw: bytes) -> Asked:
         tool=tool,
         given=given,
         suggestions=tuple(suggestions),
-        mode=_short(fields.get("permission_mode")),
-        prompt=_short(fields.get("prompt_id")),
-        subagent=_short(fields.get("agent_id")),
+        mode=short_text(fields.get("permission_mode")),
+        prompt=short_text(fields.get("prompt_id")),
+        subagent=short_text(fields.get("agent_id")),
     )
 
 
-def _short(value: object) -> str | None:
+def short_text(value: object) -> str | None:
+    """A text of Claude Code's own that is no longer than such are; None for anything else."""
     return value if isinstance(value, str) and len(value) <= SHORT_TEXT_CHARS else None
 
 

@@ -1,18 +1,21 @@
 """The ask-list of this hub: in `settings.json` for the hub, in `ask/` for the hooks of the sessions.
 
 Invariant: after a change and after every start, `ask/` has exactly the files that follow from the list. The files are
-replaced one by one, each whole: a hook that reads them meanwhile finds the old or the new rules of its tools.
+replaced one by one, each whole: a hook that reads them meanwhile finds the old or the new rules of its tools. The list
+in `settings.json` is written last and decides: a change that fails before that is taken back, and one that a crash
+leaves halfway is taken back by the next start.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from crosschat.core import asklist
 from crosschat.errors import Code, Refused
 from crosschat.journal.files import exists, is_directory, read_whole, write_atomically
+from crosschat.wire import PresetView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from crosschat.hub.settings import Settings
     from crosschat.journal.files import Files
 
-KEY = "ask"
-MOST_BYTES = 1 << 20
+KEY: Final = "ask"
+MOST_BYTES: Final = 1 << 20
+PRESETS: Final = tuple(PresetView(name=name, rules=rules) for name, rules in asklist.PRESETS.items())
 
 
 class AskList:
@@ -44,7 +48,7 @@ class AskList:
             log.error("ask-list not written", error=repr(error))
 
     async def add(self, rule: str) -> None:
-        """Ask for what the rule says from now on. Raises Refused; the list is then as it was."""
+        """Ask for what the rule says from now on. Raises Refused; the list is then as it was, also after a restart."""
         await self._change(lambda rules: asklist.with_rule(rules, rule))
 
     async def remove(self, rule: str) -> None:
@@ -56,19 +60,30 @@ class AskList:
             rules = change(self.rules)
             if rules == self.rules:
                 return
+            if self._settings.problem is not None:  # the list is not known, and the hooks' files may have it
+                raise Refused(Code.STORAGE_FULL, f"The list is as it was: {self._settings.problem}")
             try:
                 await trio.to_thread.run_sync(self._keep, rules)
             except OSError as error:
+                left = await trio.to_thread.run_sync(self._take_back)
                 raise Refused(
-                    Code.STORAGE_FULL, f"The list could not be kept: {error}. Nothing has changed for the hub."
+                    Code.STORAGE_FULL, f"The list is as it was: the new one could not be written ({error}).{left}"
                 ) from None
             self.rules = rules
             for tell in tuple(self.changed):
                 tell()
 
     def _keep(self, rules: tuple[str, ...]) -> None:
-        self._settings.put(KEY, list(rules))
         self._write(rules)
+        self._settings.put(KEY, list(rules))
+
+    def _take_back(self) -> str:
+        """What people should know of a change that could not be made whole."""
+        try:
+            self._write(self.rules)
+        except OSError:
+            return " Until the hub starts again or the list is changed, hooks may follow a part of the new one."
+        return ""
 
     def _write(self, rules: tuple[str, ...]) -> None:
         wanted = asklist.files_for(rules)

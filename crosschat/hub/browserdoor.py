@@ -75,6 +75,7 @@ class BrowserDoor:
             router=parts.router,
             pairing=pairing,
             desk=parts.permissions,
+            asking=parts.desk.asking,
             survey=parts.survey,
             events=self._events,
             instances=parts.instances,
@@ -95,6 +96,7 @@ class BrowserDoor:
     def _have_told(self, screens: Screens) -> None:
         """Whom the pages hear from."""
         screens.desk.watch(screens)
+        screens.asking.changed.append(partial(screens.stir, "desk"))
         screens.instances.projects.changed = partial(screens.stir, "hub")
         screens.instances.launched = self._launched
         screens.router.attach(screens, screens)

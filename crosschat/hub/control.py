@@ -20,6 +20,7 @@ from crosschat.codec import BadFrame
 from crosschat.core import views
 from crosschat.core.pairing import CODE_S
 from crosschat.errors import Code, Refused
+from crosschat.hub.asklist import AskList
 from crosschat.hub.delivery import follow
 from crosschat.hub.hooks import change_rules, take_hook
 from crosschat.hub.instances import Instances
@@ -99,6 +100,7 @@ class Desk:
     metrics: Callable[[Metrics], Figures] = attrs.field(kw_only=True)
     instances: Instances = attrs.field(kw_only=True)
     notifier: Notifier = attrs.field(kw_only=True)
+    asking: AskList = attrs.field(kw_only=True)
     pairing: Pairing | None = None  # as long as there is no page
     connections: int = 0
 
@@ -261,7 +263,7 @@ async def _carry_out(desk: Desk, frame: ControlFrame, pid: int) -> HubFrame:
         case SessionEvent():
             return await take_event(router, pid, frame)
         case ChangeRules():
-            return await change_rules(desk.permissions, frame, pid)
+            return await change_rules(desk.asking, frame, pid)
         case Stop() | Tail() | Succeed() | AskPermission() | ToolsRan():
             return Done(id=frame.id)
         case _:

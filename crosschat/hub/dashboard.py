@@ -20,6 +20,7 @@ import trio
 from crosschat.codec import BadFrame
 from crosschat.core.requests import Request
 from crosschat.errors import Code, Refused
+from crosschat.hub.asklist import PRESETS
 from crosschat.hub.delivery import follow
 from crosschat.hub.pages import read_page
 from crosschat.hub.peers import REDIAL_MS
@@ -271,8 +272,8 @@ class _Screen:
                 return self._screens.needs()
             case "desk":
                 return Desk(
-                    rules=self._screens.desk.rules(),
-                    presets=self._screens.desk.presets,
+                    rules=self._screens.asking.rules,
+                    presets=PRESETS,
                     keys=self._screens.pairing.views(self.key),
                 )
             case "cleared":
@@ -364,8 +365,8 @@ class _Screen:
         return Done(id=frame.id)
 
     async def _change_rule(self, frame: AskRule) -> Done:
-        desk = self._screens.desk
-        await (desk.add_rule if frame.change == "add" else desk.remove_rule)(frame.rule)
+        asking = self._screens.asking
+        await (asking.add if frame.change == "add" else asking.remove)(frame.rule)
         return Done(id=frame.id)
 
     async def _answer_pairing(self, frame: AnswerPairing) -> Done:

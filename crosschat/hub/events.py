@@ -2,7 +2,8 @@
 
 Kept in memory, the newest `KEPT`, and in `logs/events.jsonl` for the next hub. The file is appended to without a sync
 and rewritten when it has grown to twice that: a crash may lose the last lines, a full disk costs lines and nothing
-else. It is for people; what has to be proven is in the log of messages and in the audit.
+else. A line that was cut short ends where the next one begins. It is for people; what has to be proven is in the log of
+messages and in the audit.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class EventLog:
         self._log = log
         self._events: deque[EventView] = deque(maxlen=KEPT)
         self._lines = 0
+        self._torn = False  # the end of the file is, or may be, half a line
         self._last = 0
         self.listener: Hears | None = None
 
@@ -50,12 +52,14 @@ class EventLog:
             with open(self._path, "rb", opener=_opener) as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(max(0, size - 2 * KEPT * LINE_BYTES))
-                lines = file.read().splitlines()
+                data = file.read()
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 self._log.warning("events not read", error=repr(error))
             return
+        lines = data.splitlines()
         self._lines = len(lines)
+        self._torn = not data.endswith(b"\n") and data != b""
         for line in lines[-KEPT:]:
             if (event := _event(line)) is not None and event.seq > self._last:
                 self._events.append(event)
@@ -82,9 +86,11 @@ class EventLog:
                 self._rewrite()
             else:
                 with open(self._path, "ab", opener=_opener) as file:
-                    file.write(_line(event))
+                    file.write(b"\n" * self._torn + _line(event))
                 self._lines += 1
+            self._torn = False
         except OSError as error:
+            self._torn = True
             self._log.warning("event not written", error=repr(error))
 
     def _rewrite(self) -> None:

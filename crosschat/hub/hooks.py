@@ -13,14 +13,15 @@ import attrs
 import trio
 
 from crosschat.codec import BadFrame
+from crosschat.hub.asklist import PRESETS
 from crosschat.hub.pairing import refuse_all_but_a_person
 from crosschat.limits import HELLO_DEADLINE_S, HOOK_BYTES, WRITE_DEADLINE_S
 from crosschat.processes import peer_credentials
 from crosschat.wire import AskPermission, ChangeRules, Done, NoOpinion, Rules, ToolsRan, encode
 
 if TYPE_CHECKING:
+    from crosschat.hub.asklist import AskList
     from crosschat.hub.control import Desk
-    from crosschat.hub.permissions import PermissionDesk
 
 BYTES_S: Final = HELLO_DEADLINE_S  # what a line announced is there within this
 RECEIVE_BYTES: Final = 64 * 1024
@@ -79,10 +80,9 @@ async def _bytes(stream: trio.SocketStream, buffer: bytearray, size: int) -> byt
     return raw
 
 
-async def change_rules(permissions: PermissionDesk, frame: ChangeRules, pid: int) -> Rules:
+async def change_rules(asking: AskList, frame: ChangeRules, pid: int) -> Rules:
     """The ask-list, for the process `pid`; changed first, if it is the person's terminal. Raises Refused."""
     if frame.change != "list":
         refuse_all_but_a_person(pid)
-        change = permissions.add_rule if frame.change == "add" else permissions.remove_rule
-        await change(frame.rule or "")
-    return Rules(id=frame.id, rules=permissions.rules(), presets=permissions.presets)
+        await (asking.add if frame.change == "add" else asking.remove)(frame.rule or "")
+    return Rules(id=frame.id, rules=asking.rules, presets=PRESETS)

@@ -117,9 +117,6 @@ class Notifier:
     def alarm(self, text: str, *, agent: str, name: str) -> None:  # as the desk says it
         self.tell(Notice(kind="alarm", session=name, text=text))
 
-    def ruled(self, rules: tuple[str, ...]) -> None:
-        """What a session asks for has changed; that needs nobody."""
-
     # --- the tasks
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -108,7 +108,6 @@ class Parts:
             router=router,
             audit=self.audit,
             watch=self.watch,
-            asking=AskList(home.ask, files, settings, log),
             log=log,
         )
         self.survey = Survey(router)
@@ -120,6 +119,7 @@ class Parts:
         self.desk = Desk(
             router, self.report.inspect, stop, succession, self.permissions, self.survey, log,
             metrics=self.report.figures, instances=self.instances, notifier=self.notifier,
+            asking=AskList(home.ask, files, settings, log),
         )  # fmt: skip
 
     def farewell(self, reason: str, *, until_asked: bool) -> None:

@@ -27,7 +27,6 @@ import trio
 from crosschat import processes
 from crosschat.codec import BadFrame
 from crosschat.core import permissions as rules_of
-from crosschat.core.asklist import PRESETS
 from crosschat.core.outcomes import read_ran
 from crosschat.core.permissions import Decision
 from crosschat.errors import Code, Refused
@@ -35,12 +34,11 @@ from crosschat.hub.approvals import Approvals, Request, of_turn, witness
 from crosschat.hub.sessions import agent_of
 from crosschat.model import iso
 from crosschat.pagewire import Decided, PermissionOver, PermissionView
-from crosschat.wire import NoOpinion, NoOpinionReason, PermissionAsked, PresetView, encode, encode_verdict
+from crosschat.wire import NoOpinion, NoOpinionReason, PermissionAsked, encode, encode_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from crosschat.hub.asklist import AskList
     from crosschat.hub.audit import Audit
     from crosschat.hub.log import Logger
     from crosschat.hub.router import Router
@@ -67,9 +65,6 @@ class Watcher(Protocol):
 
     def alarm(self, text: str, *, agent: str, name: str) -> None:
         """What ran may differ from what was allowed."""
-
-    def ruled(self, rules: tuple[str, ...]) -> None:
-        """The ask-list has changed."""
 
 
 class Hook(Protocol):
@@ -123,8 +118,7 @@ class _Waiting:
 class PermissionDesk:
     """See the module. All methods run in the trio thread; those that are not async do not wait."""
 
-    def __init__(self, *, router: Router, audit: Audit, watch: WatchFiles, asking: AskList, log: Logger) -> None:
-        self.asking = asking
+    def __init__(self, *, router: Router, audit: Audit, watch: WatchFiles, log: Logger) -> None:
         self._router = router
         self._audit = audit
         self._watch = watch
@@ -135,7 +129,6 @@ class PermissionDesk:
         self._watchers: list[Watcher] = []
         self._pages = 0
         self._page_change = trio.Event()
-        asking.changed.append(self._tell_rules)
 
     # --- for the pages
 
@@ -160,29 +153,9 @@ class PermissionDesk:
         self._page_change.set()
         self._page_change = trio.Event()
 
-    def rules(self) -> tuple[str, ...]:
-        """The ask-list."""
-        return self.asking.rules
-
-    @property
-    def presets(self) -> tuple[PresetView, ...]:
-        return tuple(PresetView(name=name, rules=rules) for name, rules in PRESETS.items())
-
-    async def add_rule(self, rule: str) -> None:
-        """Raises Refused."""
-        await self.asking.add(rule)
-
-    async def remove_rule(self, rule: str) -> None:
-        """Raises Refused."""
-        await self.asking.remove(rule)
-
     def problems(self) -> tuple[str, ...]:
         """What the person should know, for people."""
         return (*((self._audit.problem,) if self._audit.problem is not None else ()), *self._approvals.alarms)
-
-    def _tell_rules(self) -> None:
-        for watcher in tuple(self._watchers):
-            watcher.ruled(self.asking.rules)
 
     def _tell_alarm(self, text: str, request: Request) -> None:
         for watcher in tuple(self._watchers):

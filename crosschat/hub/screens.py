@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from crosschat.core.attention import Patience
     from crosschat.core.pairing import Waiting
+    from crosschat.hub.asklist import AskList
     from crosschat.hub.events import EventLog
     from crosschat.hub.instances import Instances
     from crosschat.hub.log import Logger
@@ -68,6 +69,7 @@ class Screens:
         router: Router,
         pairing: Pairing,
         desk: PermissionDesk,
+        asking: AskList,
         survey: Survey,
         events: EventLog,
         instances: Instances,
@@ -79,6 +81,7 @@ class Screens:
         self.router = router
         self.pairing = pairing
         self.desk = desk
+        self.asking = asking
         self.survey = survey
         self.events = events
         self.instances = instances
@@ -177,9 +180,6 @@ class Screens:
     def alarm(self, text: str, *, agent: str, name: str) -> None:
         self.events.add("alarm", text, agent=agent, name=name)
         self.stir("hub")
-
-    def ruled(self, _: tuple[str, ...]) -> None:
-        self.stir("desk")
 
     # --- what pairing and the activity log tell
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from crosschat.journal.files import Files, exists, read_whole, write_atomically
@@ -54,8 +55,16 @@ class Settings:
             changed = {**self._values, key: value}
             if value is None:
                 del changed[key]
-            write_atomically(self._files, self._path, json.dumps(changed, indent=1).encode() + b"\n")
+            try:
+                self._write(changed)
+            except OSError:
+                with suppress(OSError):  # the new file is in place already if only the sync of its directory failed
+                    self._write(self._values)
+                raise
             self._values = changed
+
+    def _write(self, values: JsonObject) -> None:
+        write_atomically(self._files, self._path, json.dumps(values, indent=1).encode() + b"\n")
 
     @property
     def dashboard_port(self) -> int | None:

@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from crosschat import processes
-from crosschat.hub.asklist import AskList
 from crosschat.hub.audit import Audit
 from crosschat.hub.permissions import PermissionDesk
 from crosschat.hub.settings import Settings
@@ -100,7 +99,6 @@ class Seen:
         self.views: list[PermissionView] = []
         self.overs: list[PermissionOver] = []
         self.alarms: list[str] = []
-        self.lists: list[tuple[str, ...]] = []
 
     def asked(self, view: PermissionView) -> None:
         self.views.append(view)
@@ -110,9 +108,6 @@ class Seen:
 
     def alarm(self, text: str, *, agent: str, name: str) -> None:
         self.alarms.append(text)
-
-    def ruled(self, rules: tuple[str, ...]) -> None:
-        self.lists.append(rules)
 
 
 class MemoryHook:
@@ -168,10 +163,7 @@ class World:
         self.settings = Settings(files, self.place / "settings.json")
         self.watch = WatchFiles(self.place / "watch", files, log)
         self.watch.clear()
-        asking = AskList(self.place / "ask", files, self.settings, log)
-        self.desk = PermissionDesk(
-            router=self.middle.router, audit=self.audit, watch=self.watch, asking=asking, log=log
-        )
+        self.desk = PermissionDesk(router=self.middle.router, audit=self.audit, watch=self.watch, log=log)
         self.desk.watch(self.seen)
         monkeypatch.setattr(processes, "find", self.table.get)
         monkeypatch.setattr(processes, "find_agent_process", self._above)

@@ -436,24 +436,6 @@ async def test_approvals_that_are_never_seen_to_run_are_bounded(world: World) ->
     assert world.audit.events.count("not_run") == 3
 
 
-# --- the ask-list
-
-
-async def test_rules_are_kept_told_and_written_for_the_hooks(world: World) -> None:
-    await world.desk.add_rule("Bash(git push:*)")
-    await world.desk.add_rule("Bash(git push:*)")
-    await world.desk.add_rule("WebFetch")
-    assert world.desk.rules() == ("Bash(git push:*)", "WebFetch")
-    assert world.seen.lists == [("Bash(git push:*)",), world.desk.rules()]
-    assert world.settings.get("ask") == ["Bash(git push:*)", "WebFetch"]
-    assert (world.place / "ask" / "shell").read_text() == "Bash(git push:*)\n"
-    await world.desk.remove_rule("WebFetch")
-    assert not (world.place / "ask" / "web").exists()
-    with pytest.raises(Refused):
-        await world.desk.add_rule("nonsense")
-    assert world.desk.rules() == ("Bash(git push:*)",)
-
-
 # --- time
 
 

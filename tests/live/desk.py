@@ -52,15 +52,15 @@ class LiveDesk:
             router=self.middle.router,
             audit=self.audit,
             watch=watch,
-            asking=AskList(self.home.ask, self.files, self.settings, log),
             log=log,
         )
         self.permissions.watch(self.seen)
+        self.asking = AskList(self.home.ask, self.files, self.settings, log)
         instances, notifier = verbs_of(self.middle.router, self.settings, self.home)
         shared = control.Desk(
             self.middle.router, _no_status, _no_stop, Succession("1", Will(idle_stop_s=None, port=None)),
             self.permissions, Survey(self.middle.router), log,
-            metrics=_no_figures, instances=instances, notifier=notifier,
+            metrics=_no_figures, instances=instances, notifier=notifier, asking=self.asking,
         )  # fmt: skip
         self._nursery = nursery
         self._scope = trio.CancelScope()

@@ -62,7 +62,7 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                     await timed("not mine", lambda: stranger.ask(request()).end())
                     await timed("/bin/true", nothing)
                     await timed("ask.sh, no rules", ask_hook)
-                await desk.permissions.add_rule("Bash(git push:*)")
+                await desk.asking.add("Bash(git push:*)")
                 approvals = desk.permissions._approvals
                 for approved in tuple(approvals._outstanding):
                     approvals.unfollow(approved)

@@ -95,7 +95,6 @@ class Caller:
             router=router,
             audit=Audit(nowhere, files, lambda: 0),
             watch=WatchFiles(nowhere, files, log),
-            asking=AskList(nowhere, files, Settings(files, nowhere), log),
             log=log,
         )
         settings = Settings(files, nowhere)
@@ -103,6 +102,7 @@ class Caller:
         self.desk = control.Desk(
             router, _unasked, _never_stopped, succession, permissions, Survey(router), log,
             metrics=_unasked_figures, instances=instances, notifier=notifier,
+            asking=AskList(nowhere, files, settings, log),
         )  # fmt: skip
         self._nursery = nursery
         self._streams: list[trio.SocketStream] = []

@@ -297,7 +297,7 @@ def ask_hook(session: Session, command: str) -> Hook:
 async def test_a_session_follows_the_list_as_it_changes(desk: LiveDesk, session: Session) -> None:
     push, status = "git push", "git status"
     assert (await ask_hook(session, push).end()).out == b""
-    await desk.permissions.add_rule("Bash(git push:*)")
+    await desk.asking.add("Bash(git push:*)")
     said = (await ask_hook(session, push).end()).said
     assert said is not None
     assert said["hookSpecificOutput"] == {
@@ -306,13 +306,13 @@ async def test_a_session_follows_the_list_as_it_changes(desk: LiveDesk, session:
         "permissionDecisionReason": "on CrossChat's ask-list: Bash(git push:*)",
     }
     assert (await ask_hook(session, status).end()).out == b""
-    await desk.permissions.remove_rule("Bash(git push:*)")
+    await desk.asking.remove("Bash(git push:*)")
     assert (await ask_hook(session, push).end()).out == b""
     assert desk.seen.views == []  # its own dialog comes here by another hook
 
 
 async def test_a_session_without_a_dialog_is_decided_in_place(place: Path, desk: LiveDesk) -> None:
-    await desk.permissions.add_rule("Bash(git push:*)")
+    await desk.asking.add("Bash(git push:*)")
     with Session(place, desk.home, attended=False) as session:
         desk.know(session)
         said = (await ask_hook(session, "git push").end()).said
