@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 Request: TypeAlias = Send | Read | Search | FlagTask | ClaimTask | AddBadge | Peers
 
 RAISED_QUOTAS: Final = '{"agents":1024,"messages_per_s":1000000,"messages_burst":1000000}'
+DESCRIPTORS: Final = 4096  # more than the bench has open
 ANSWER_S: Final = 60.0  # then a client of the bench gives up
 END_DEADLINE_S: Final = 30.0
+TEXT, PING, PONG = 1, 9, 10  # kinds of WebSocket frames
 RECEIVE_BYTES: Final = 1 << 18
 
 
@@ -54,13 +56,17 @@ class PrivateHub:
 
 
 @contextmanager
-def private_hub(directory: Path) -> Iterator[PrivateHub]:
-    """Start a hub with raised quotas, into which others of this user may look, on `directory`; stopped in the end."""
+def private_hub(directory: Path, *, raised: bool = True, lock_fd: int | None = None) -> Iterator[PrivateHub]:
+    """Start a hub, into which others of this user may look, on `directory`; stopped in the end. Quotas are `raised`.
+    `lock_fd` holds the directory's lock already. Raises RuntimeError if it does not start."""
     home = Home(directory)
     reading, writing = os.pipe()
     begun = time.perf_counter()
-    command = [*hub_command(home, stay=True), "--debuggable", "--quotas", RAISED_QUOTAS, "--ready-fd", str(writing)]
-    process = subprocess.Popen(command, pass_fds=[writing])
+    passed = [writing] if lock_fd is None else [writing, lock_fd]
+    command = [*hub_command(home, stay=True), "--debuggable", "--ready-fd", str(writing)]
+    command += ["--quotas", RAISED_QUOTAS] if raised else []
+    command += [] if lock_fd is None else ["--lock-fd", str(lock_fd)]
+    process = subprocess.Popen(command, pass_fds=passed)
     try:
         os.close(writing)
         with os.fdopen(reading, "rb") as ready:
@@ -97,38 +103,53 @@ def own_agent(home: Home, name: str, *, epoch: str | None = None, after: int | N
 @contextmanager
 def dialled(path: Path, count: int) -> Iterator[list[socket.socket]]:
     """`count` connections to `path`, each from a process of its own that lives as long as the context."""
-    children: list[int] = []
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            ours, theirs = socket.socketpair()
-            child = os.fork()
-            if child == 0:
-                _dial_and_stay(path, theirs)
-            children.append(child)
-            theirs.close()
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
-            ours.close()
-            sockets.append(socket.socket(fileno=descriptors[0]))
-            sockets[-1].settimeout(ANSWER_S)
-        yield sockets
-    finally:
-        for sock in sockets:
-            sock.close()
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+    with ExitStack() as stack:
+        origins = [stack.enter_context(closing(Origin(path))) for _ in range(count)]
+        yield [stack.enter_context(origin.dial()) for origin in origins]
 
 
-def _dial_and_stay(path: Path, theirs: socket.socket) -> None:
+class Origin:
+    """A process that connects to `path` whenever it is asked to: the agent behind a client, until `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._way, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _dial_on_request(path, theirs)
+        theirs.close()
+        self._way.settimeout(ANSWER_S)
+
+    def dial(self) -> socket.socket:
+        """A new connection. Raises OSError if nobody listens."""
+        self._way.send(b"d")
+        said, descriptors, _, _ = socket.recv_fds(self._way, 1, 1)
+        if said != b"+":
+            raise ConnectionRefusedError("nobody listens")
+        sock = socket.socket(fileno=descriptors[0])
+        sock.settimeout(ANSWER_S)
+        return sock
+
+    def close(self) -> None:
+        self._way.close()
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _dial_on_request(path: Path, way: socket.socket) -> None:
+    """The child's whole life: it keeps nothing open, so that a connection ends when the parent closes it."""
     try:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(path))
-        socket.send_fds(theirs, [b"x"], [sock.fileno()])
-        while True:
-            signal.pause()
+        os.closerange(0, way.fileno())
+        os.closerange(way.fileno() + 1, DESCRIPTORS)
+        while way.recv(1):
+            with socket.socket(socket.AF_UNIX) as sock:
+                try:
+                    sock.connect(str(path))
+                except OSError:
+                    way.send(b"-")
+                else:
+                    socket.send_fds(way, [b"+"], [sock.fileno()])
     finally:
-        os._exit(1)
+        os._exit(0)
 
 
 class Client:
@@ -191,8 +212,11 @@ class Client:
                 size = int.from_bytes(self.buffer[2:head], "big")
             if len(self.buffer) < head + size:
                 break
-            if self.buffer[0] & 0x0F == 1:
+            kind = self.buffer[0] & 0x0F
+            if kind == TEXT:
                 found.append(bytes(self.buffer[head : head + size]))
+            elif kind == PING:
+                self.sock.sendall(pong(bytes(self.buffer[head : head + size])))
             del self.buffer[: head + size]
         return found
 
@@ -222,6 +246,11 @@ class Counted:
 
     def received(self, chunk: bytes) -> None:
         """For protocols in which a reader has to say something."""
+
+
+def pong(payload: bytes) -> bytes:
+    """The answer to a ping; masked with zeros."""
+    return bytes((0x80 | PONG, 0x80 | len(payload), 0, 0, 0, 0)) + payload
 
 
 def masked(data: bytes) -> bytes:

@@ -91,6 +91,11 @@ class Session:
         *lines, self._unread = (self._unread + part).split(b"\n")
         self._lines += [cast("JsonObject", json.loads(line)) for line in lines if line]
 
+    def answers(self) -> dict[int, JsonObject]:
+        """All answers that have come, by the number of the request; taken out, and progress with them."""
+        lines, self._lines = self._lines, []
+        return {int(str(line["id"])): line for line in lines if "id" in line}
+
     def has(self, number: int) -> bool:
         """Whether the answer to that request has come."""
         return any(line.get("id") == number for line in self._lines)

@@ -16,7 +16,7 @@ import attrs
 
 from crosschat.wire import Send
 
-from .rig import Client, Counted, PrivateHub, dialled, private_hub
+from .rig import Client, Counted, PrivateHub, dialled, pong, private_hub
 from .sessions import Wake, pair_of_sessions
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+PING_HEAD: Final = b"\x89\x04"  # a whole ping with four bytes, as trio-websocket sends it
 ITEM: Final = b'"seq":'  # one in each message that our hub delivers; contents of the bench have no quotes
 
 
@@ -113,10 +114,19 @@ class RunningHub:
     def pid(self) -> int:
         return self.hub.process.pid
 
-    def open(self, readers: int) -> tuple[Agent, list[Counted]]:
+    def open(self, readers: int) -> tuple[Agent, list[Subscriber]]:
         sockets = self.stack.enter_context(dialled(self.hub.home.agents_socket, readers + 1))
         sender, *others = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
-        return Agent(sender), [Counted(other.sock, ITEM) for other in others]
+        return Agent(sender), [Subscriber(other.sock, ITEM) for other in others]
+
+
+class Subscriber(Counted):
+    """An agent at the hub's socket, as reader. It answers the hub's pings, which no text of ours looks like."""
+
+    def received(self, chunk: bytes) -> None:
+        at = chunk.find(PING_HEAD)
+        if at >= 0:
+            self.sock.sendall(pong(chunk[at + 2 : at + 2 + PING_HEAD[1]]))
 
 
 class Agent:
