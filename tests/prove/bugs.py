@@ -22,8 +22,22 @@ from crosschat.core import handle as rules
 from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
 from crosschat.core import views
+from crosschat.core.pairing import Key, Pairings
 from crosschat.core.remembered import Remembered
-from crosschat.hub import audit, guard, peers, permissions, router, tree, webserver
+from crosschat.hub import (
+    audit,
+    control,
+    guard,
+    hooks,
+    instances,
+    notify,
+    pairing,
+    peers,
+    permissions,
+    router,
+    tree,
+    webserver,
+)
 from crosschat.hub import main as hub_main
 from crosschat.hub.delivery import Delivery
 from crosschat.hub.recovery import recover
@@ -530,6 +544,31 @@ def answers_may_be_read(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(webserver, "headers_of", lambda port: (*original(port), (b"access-control-allow-origin", b"*")))
 
 
+# --- who may
+
+
+def signature_not_checked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(pairing, "is_signed", lambda *_: True)
+
+
+def everybody_is_a_person(patch: pytest.MonkeyPatch) -> None:
+    """Also who runs below a session."""
+    for module in (pairing, control, hooks, instances, notify):
+        patch.setattr(module, "refuse_all_but_a_person", _nothing)
+
+
+def ticket_is_good_twice(patch: pytest.MonkeyPatch) -> None:
+    original, redeemed = Pairings.redeem, dict[str, Key]()
+
+    def redeem(self: Pairings, ticket: str, now_s: float) -> Key | None:
+        key = original(self, ticket, now_s) or redeemed.get(ticket)
+        if key is not None:
+            redeemed[ticket] = key
+        return key
+
+    patch.setattr(Pairings, "redeem", redeem)
+
+
 BUGS: Final = (
     Bug("ack before sync", "kill", ack_before_sync),
     Bug("publish before sync", "kill", publish_before_sync),
@@ -574,4 +613,7 @@ BUGS: Final = (
     Bug("an origin is compared without its port", "door requests", origin_without_port),
     Bug("another site may ask", "door requests", other_sites_may_ask),
     Bug("every origin may read the answers", "door requests", answers_may_be_read),
+    Bug("a signature is not checked", "matrix", signature_not_checked),
+    Bug("whoever asks counts as a person", "matrix", everybody_is_a_person),
+    Bug("a ticket is good twice", "matrix", ticket_is_good_twice),
 )

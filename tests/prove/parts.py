@@ -18,6 +18,7 @@ from tests.prove import (
     image,
     inputs,
     lastwords,
+    matrix,
     orphans,
     races,
     retries,
@@ -75,10 +76,11 @@ PARTS: Final = (
     Part("damage", 0.5, damage.run, short=10),
     Part("behind", 0.5, behind.run),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
+    Part("matrix", 0.2, matrix.run),
     Part("inputs", 2, inputs.run, short=4),
-    Part("approval faults", 1, approvals.run),
-    Part("approval kills", 1, lastwords.run),
-    Part("door requests", 1, door.run),
+    Part("approval faults", 0.4, approvals.run),
+    Part("approval kills", 1.3, lastwords.run),
+    Part("door requests", 0.4, door.run),
     Part("herd", 1, herd.run, short=0, obstacle=herd.obstacle),  # so have these
     Part("orphans", 0.5, orphans.run, short=0, obstacle=orphans.obstacle),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),

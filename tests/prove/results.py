@@ -87,6 +87,11 @@ PROMISES: Final = (
         ),
     ),
     Promise(
+        "P10",
+        "Only a paired page can approve",
+        (("matrix uses", "uses of a route or verb with what is no credential", "each with each"),),
+    ),
+    Promise(
         "P11",
         "What you saw is what runs",
         (("inputs", "made inputs: hashed, shown and printed are the same bytes", 1_000_000),),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(300)]
 ROUNDS: Final = 12
-FORKED: Final = ("kill", "retries", "claims", "behind", "image", "door requests", "approval kills")
+FORKED: Final = ("kill", "retries", "claims", "behind", "image", "door requests", "approval kills", "matrix")
 
 
 @pytest.fixture(scope="module")
