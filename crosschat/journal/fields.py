@@ -22,7 +22,6 @@ from crosschat.model import (
     Source,
     TaskFilter,
     from_iso,
-    iso,
 )
 
 if TYPE_CHECKING:
@@ -106,17 +105,6 @@ def _time(value: object) -> object:
 @lru_cache(maxsize=64)
 def _minute_start(prefix: str) -> int:
     return from_iso(f"{prefix}00Z")
-
-
-def time_text(ms: int) -> str:
-    """The same as `iso`, quicker for times that are near each other."""
-    minute, rest = divmod(ms, 60_000)
-    return f"{_minute_text(minute)}{rest // 1000:02d}.{rest % 1000:03d}Z"
-
-
-@lru_cache(maxsize=64)
-def _minute_text(minute: int) -> str:
-    return iso(minute * 60_000)[:17]
 
 
 def _one_of(choices: object) -> Check:

@@ -32,9 +32,9 @@ from zlib import crc32
 import attrs
 
 from crosschat.errors import Code, Refused
-from crosschat.journal.fields import Wrong, checks_of, is_id, shape_of, time_text
+from crosschat.journal.fields import Wrong, checks_of, is_id, shape_of
 from crosschat.limits import RECORD_BYTES
-from crosschat.model import FORMAT, RECORD_TYPES, TaskFilter
+from crosschat.model import FORMAT, RECORD_TYPES, TaskFilter, iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def encode(record: AnyRecord, *, more: bool = False) -> bytes:
     names, fields = _SHAPES[type(record)]
     line: dict[str, object] = {"v": FORMAT, "seq": record.seq, "kind": record.kind, "id": record.id}
     try:
-        line["ts"] = time_text(record.ts)
+        line["ts"] = iso(record.ts)
         if record.cid is not None:
             line["cid"] = record.cid
         if record.digest is not None:
