@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@attrs.frozen
+@attrs.define
 class Live:
-    """`offered`: everything up to this seq left the hub for the agent. `gone_ms`: when its connection ended.
+    """Replaced as a whole by what changes it, but for `heard_ms` and `offered`, which every message changes: those
+    `Presence` sets in place.
+
+    `offered`: everything up to this seq left the hub for the agent. `gone_ms`: when its connection ended.
     `since_ms`: when it came or went."""
 
     connected: bool = False
@@ -101,7 +104,7 @@ class Presence:
 
     def hear(self, agent: str, *, now_ms: int) -> None:
         """It asked for something."""
-        self._live[agent] = attrs.evolve(self.of(agent), heard_ms=now_ms)
+        self._live.setdefault(agent, self.of(agent)).heard_ms = now_ms
 
     def say(self, agent: str, *, status: Status, detail: str | None, task: str | None) -> None:
         self._live[agent] = attrs.evolve(self.of(agent), status=status, detail=detail, task=task)
@@ -147,9 +150,9 @@ class Presence:
 
     def offer(self, agent: str, upto: int) -> None:
         """Everything up to `upto` left the hub for it."""
-        live = self.of(agent)
+        live = self._live.setdefault(agent, self.of(agent))
         if upto > live.offered:
-            self._live[agent] = attrs.evolve(live, offered=upto)
+            live.offered = upto
             self.on_change()
 
     def gone_for_ms(self, agent: str, now_ms: int) -> int:

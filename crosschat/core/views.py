@@ -162,26 +162,27 @@ def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[
     For a message to everybody those count that were connected since the hub started, and those that saw it; not every
     session there ever was.
     """
+    seq, to = entry.seq, entry.audience.to
+    thread = state.threads.get(state.root_of(entry).seq)
+    replied = thread.replied if thread is not None else {}
     found: list[tuple[Agent, DeliveryState]] = []
     for agent in state.agents.values():
-        if agent.id == entry.author or agent.given_up or not entry.audience.reaches(agent.id):
+        name = agent.id
+        if name == entry.author or agent.given_up or not (to is None or name in to):
             continue
-        reached = _delivery_state(state, presence, agent, entry)
-        if entry.audience.to is None and (
-            agent.joined > entry.seq or (reached == "stored" and not presence.seen(agent.id))
-        ):
+        reached: DeliveryState
+        if replied.get(name, 0) > seq:
+            reached = "answered"
+        elif agent.cursor >= seq or seq in agent.shown:
+            reached = "shown"
+        elif agent.offered >= seq or presence.of(name).offered >= seq:
+            reached = "offered"
+        else:
+            reached = "stored"
+        if to is None and (agent.joined > seq or (reached == "stored" and not presence.seen(name))):
             continue
         found.append((agent, reached))
     return found
-
-
-def _delivery_state(state: State, presence: Presence, agent: Agent, entry: Entry) -> DeliveryState:
-    thread = state.threads.get(state.root_of(entry).seq)
-    if thread is not None and thread.replied.get(agent.id, 0) > entry.seq:
-        return "answered"
-    if agent.cursor >= entry.seq or entry.seq in agent.shown:
-        return "shown"
-    return "offered" if max(presence.of(agent.id).offered, agent.offered) >= entry.seq else "stored"
 
 
 def recipient_views(state: State, presence: Presence, entry: Entry) -> tuple[RecipientView, ...]:

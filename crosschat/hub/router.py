@@ -55,11 +55,17 @@ class Fresh:
         self.first = first
         self.last = last
         self.pieces = pieces
+        self._all = tuple(range(len(pieces)))
+        self._authors = {piece.entry.author for piece in pieces}
+        self._for_all = all(piece.entry.audience.to is None for piece in pieces)
         self._frames: dict[tuple[int, tuple[int, ...]], bytes] = {}
 
     def frame(self, from_seq: int, agent: str) -> bytes | None:
         """The frame for `agent`, who was told everything before `from_seq`; None if nothing concerns it."""
-        wanted = tuple(row for row, piece in enumerate(self.pieces) if concerns(piece.entry, agent))
+        if self._for_all and agent not in self._authors:  # most often
+            wanted = self._all
+        else:
+            wanted = tuple(row for row, piece in enumerate(self.pieces) if concerns(piece.entry, agent))
         if not wanted:
             return None
         frame = self._frames.get((from_seq, wanted))
@@ -181,8 +187,12 @@ class Router:
 
     async def submit(self, who: Actor, frame: Operation, settle: Callable[[Effects | Refused], None]) -> None:
         """Queue an operation; `settle` is called once, when it is durable or refused. Waits while the queue is full."""
+        operation = writer.Operation(who, frame, settle)  # type: ignore[arg-type]
         try:
-            await self._operations.send(writer.Operation(who, frame, settle))  # type: ignore[arg-type]
+            try:
+                self._operations.send_nowait(operation)
+            except trio.WouldBlock:
+                await self._operations.send(operation)
         except (trio.BrokenResourceError, trio.ClosedResourceError):  # the writer has ended, and the hub with it
             settle(unavailable())
 
