@@ -38,6 +38,7 @@ class UnknownFrame(BadFrame):
     """A frame of a kind that this protocol does not have."""
 
 
+_dump: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `dumps` makes one for each call
 Hook: TypeAlias = Callable[[object, object], object]
 Frame = TypeVar("Frame")
 
@@ -226,7 +227,7 @@ class Codec:
 
     def to_json(self, value: object) -> bytes:
         """Compact UTF-8 JSON of a frame or view; fields at their default are left out."""
-        return json.dumps(self._converter.unstructure(value), ensure_ascii=False, separators=(",", ":")).encode()
+        return _dump(self._converter.unstructure(value)).encode()
 
     def complete(self, value: object) -> JsonObject:
         """The fields of a frame or view, also those at their default."""
