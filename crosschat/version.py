@@ -8,6 +8,7 @@ both there are, the hub changes at most once.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final, TypeAlias
 
 DISTRIBUTION: Final = "crosschat-hub"
@@ -18,8 +19,9 @@ _PHASES: Final = {"dev": -4, "a": -3, "alpha": -3, "b": -2, "beta": -2, "c": -1,
 Key: TypeAlias = tuple[int, tuple[int, ...], int, int]
 
 
+@cache
 def installed() -> str:
-    """The version of the installed distribution."""
+    """The version of the distribution that this process runs: as it was when first asked."""
     from importlib import metadata
 
     try:

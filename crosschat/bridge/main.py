@@ -148,7 +148,10 @@ async def run_bridge(
             # `mcp` takes most of a second to import; the hub is dialled, or started, meanwhile.
             if template:
                 nursery.start_soon(_start_template, session.link, configuration)
-            serve = await trio.to_thread.run_sync(_import_server, abandon_on_cancel=True)
+            if launcher is None:
+                serve = await trio.to_thread.run_sync(_import_server, abandon_on_cancel=True)
+            else:
+                serve = _import_server()  # the template has imported it
             await serve(session, session.link.hello.version)
             nursery.cancel_scope.cancel()
 

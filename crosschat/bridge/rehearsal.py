@@ -1,6 +1,7 @@
 """One session of the MCP server in memory, before there is a client: so that what is built on first use is built.
 
-The template plays it before it forks anything. It touches no descriptor, no file and no hub.
+The template plays it before it forks anything. It touches no file and no hub. The two ends are a socket pair:
+`trio.testing` has streams in memory, but where pytest is installed it imports that, which every server would carry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
 from crosschat.bridge.main import open_session
 from crosschat.bridge.server import mcp_server
@@ -32,9 +32,9 @@ async def rehearse() -> None:
     """Returns when the last answer is there. Raises TooSlowError after `REHEARSAL_S`."""
     session = open_session(Configuration(home=Home(Path("/nowhere"))), Path("/"))
     server = mcp_server(session, "0")
-    client, ours = memory_stream_pair()
+    client, ours = map(trio.SocketStream, trio.socket.socketpair())
     with trio.fail_after(REHEARSAL_S):
-        async with trio.open_nursery() as nursery:
+        async with client, ours, trio.open_nursery() as nursery:
             nursery.start_soon(_play, client)
             await serve_streams(
                 ours,
@@ -46,10 +46,10 @@ async def rehearse() -> None:
             )
 
 
-async def _play(client: trio.StapledStream[MemorySendStream, MemoryReceiveStream]) -> None:
+async def _play(client: trio.SocketStream) -> None:
     for message in MESSAGES:
         await client.send_all(json.dumps(message).encode() + b"\n")
     heard = b""
     while heard.count(b"\n") < ANSWERS:
         heard += await client.receive_some()
-    await client.send_stream.aclose()
+    await client.send_eof()
