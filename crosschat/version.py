@@ -19,9 +19,13 @@ _PHASES: Final = {"dev": -4, "a": -3, "alpha": -3, "b": -2, "beta": -2, "c": -1,
 Key: TypeAlias = tuple[int, tuple[int, ...], int, int]
 
 
-@cache
 def installed() -> str:
     """The version of the distribution that this process runs: as it was when first asked."""
+    return _installed()
+
+
+@cache
+def _installed() -> str:
     from importlib import metadata
 
     try:
