@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from crosschat.core.ledger import Entry
 
-CATCH_UP_RECORDS: Final = 512
+CATCH_UP_RECORDS: Final = 32  # some milliseconds of work: whoever waits for an ack waits for it, too
 CATCH_UP_BYTES: Final = 128 * 1024
 ITEMS_BYTES: Final = FRAME_BYTES - 1024  # beside them a batch has some 100 bytes
 

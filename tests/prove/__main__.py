@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.prove import results
 from tests.prove.kill import commit, p99
-from tests.prove.outcome import Outcome, Part, Room
+from tests.prove.outcome import Outcome, Part, Room, added
 from tests.prove.parts import PARTS
 from tests.prove.zygote import ROOT, Zygote
 
@@ -98,7 +98,7 @@ class _Runner:
             self._void += 1
             print(f"void: {part.name}, seed {seed}: {found.void}", flush=True)
         else:
-            self._total.counts += found.counts
+            self._total.counts = added(self._total.counts, found.counts)
             self._total.reconnects_s += found.reconnects_s
         if not found.problems:
             shutil.rmtree(place, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 import trio.lowlevel
@@ -31,6 +31,7 @@ UPGRADE: Final = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 REDIAL_S: Final = 0.01
+Asking: TypeAlias = "wire.Send | wire.FlagTask | wire.ClaimTask | wire.ResolveTask | wire.AddBadge | wire.ClearChannel"
 
 
 class Lost(Exception):
@@ -118,7 +119,7 @@ class Agent:
         self._durable = durable
         self._program = Program(path)
         self._recent = recent  # ids of messages of everybody
-        self._unanswered: dict[str, wire.Send | wire.FlagTask | wire.ClaimTask | wire.ResolveTask | wire.AddBadge] = {}
+        self._unanswered: dict[str, Asking] = {}
         self._socket: Socket | None = None
         self._connections = 0
         self._number = 0
@@ -130,6 +131,7 @@ class Agent:
         self.writing = 0  # how many requests may be unanswered
         self.stalled_s = 0.0  # it reads nothing for so long, or until `wake`
         self._awake = trio.Event()
+        self._acked = trio.Event()
         self.rejoins: list[float] = []
         self.names: list[str] = []
         self.refusals: dict[str, int] = {}
@@ -159,6 +161,18 @@ class Agent:
         self._unanswered[cid] = frame = wire.Send(id=cid, cid=cid, content=text)
         with suppress(Lost, OSError):
             await self._socket.send(frame)
+
+    async def clear(self) -> None:
+        """Clear the channel now; it is connected, and this is asked again until it is answered."""
+        self._number += 1
+        cid = f"{self.name}-{self._number}"
+        self.history.ask(cid, Asked(self.agent, "clear", "", self._connections, self._number))
+        self._unanswered[cid] = frame = wire.ClearChannel(id=cid, cid=cid)
+        if self._socket is not None:
+            with suppress(Lost, OSError):
+                await self._socket.send(frame)
+        while not self.idle:
+            await self._acked.wait()
 
     @property
     def idle(self) -> bool:
@@ -246,6 +260,8 @@ class Agent:
         self.history.ack(cid, int(str(seq)) if seq is not None else None, str(message), self._durable.seq)
         if frame["type"] == "sent":
             self._recent.append(str(message))
+        self._acked.set()
+        self._acked = trio.Event()
         self._room.set()
 
     def _refused(self, frame: dict[str, object]) -> None:
@@ -284,9 +300,7 @@ class Agent:
         self._unanswered[cid] = frame
         await sock.send(frame)
 
-    def _compose(
-        self, cid: str
-    ) -> tuple[wire.Send | wire.FlagTask | wire.ClaimTask | wire.ResolveTask | wire.AddBadge, Asked]:
+    def _compose(self, cid: str) -> tuple[Asking, Asked]:
         random = self.random
         dice = random.random()
         about = random.choice(self._recent) if self._recent else None

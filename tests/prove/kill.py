@@ -88,7 +88,7 @@ class Episode:
                 began = trio.current_time()
                 nursery.start_soon(self._trouble, nursery)
                 if self.plan.care.bug is not None:
-                    nursery.start_soon(self._end_when_found, nursery.cancel_scope)
+                    nursery.start_soon(self.history.end_when_found, nursery.cancel_scope)
                 self.lives.enough = lambda: self._rate_since(began) > PACE * self.plan.rate
                 await self.lives.run()
                 self._rate = self._rate_since(began)
@@ -111,12 +111,6 @@ class Episode:
             self.outcome.void = f"{self._rate:.0f} messages a second"
         self.outcome.reconnects_s = [took for agent in self.agents for took in agent.rejoins[1:]]
         return self.outcome
-
-    async def _end_when_found(self, scope: trio.CancelScope) -> None:
-        """A seeded bug needs to be found only once, and may leave nothing that works."""
-        while not self.history.problems:  # noqa: ASYNC110
-            await trio.sleep(0.05)
-        scope.cancel()
 
     def _rate_since(self, began: float) -> float:
         sent = self.history.counts["acked message"] + self.history.counts["acked reply"]

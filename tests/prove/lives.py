@@ -35,13 +35,14 @@ RARE: Final = ("segment", "snapshot", "start", "projection")
 @attrs.frozen(kw_only=True)
 class Care:
     """How hubs are treated. `quiet_s`: how long one lives before it is ended; `clean`: the share of clean ends; `soon`:
-    one that is to die at a named point reaches it early."""
+    one that is to die at a named point reaches it early. `earlier_ms`: how far the first one's clock is behind."""
 
     seed: int
     deaths: int = 20
     quiet_s: tuple[float, float] = (0.1, 0.5)
     clean: float = 0.25
     soon: bool = False
+    earlier_ms: int = 0
     segment_bytes: int = 192 * 1024
     bug: str | None = None
     options: tuple[str, ...] = ()
@@ -50,7 +51,16 @@ class Care:
 class Hub:
     """One life of a hub process."""
 
-    def __init__(self, zygote: Zygote, care: Care, home: Path, lock_fd: int, death: Death | None, version: str) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        care: Care,
+        home: Path,
+        lock_fd: int,
+        death: Death | None,
+        version: str,
+        earlier_ms: int = 0,
+    ) -> None:
         self._zygote = zygote
         self.death = death
         reading, writing = os.pipe()
@@ -63,6 +73,7 @@ class Hub:
                 "death": attrs.asdict(death) if death else None,
                 "version": version,
                 "bug": care.bug,
+                "earlier_ms": earlier_ms,
                 "segment_bytes": care.segment_bytes,
                 "options": ["--quotas", QUOTAS, *care.options],
             }
@@ -122,6 +133,7 @@ class Lives:
         assert held is not None
         self._lock = held
         self._lives = 0
+        self._earlier_ms = care.earlier_ms
         self._finished = False
         self.enough: Callable[[], bool] = lambda: True  # has happened since the start; before that none is ended
         self.hub = self._start(None)
@@ -158,7 +170,26 @@ class Lives:
     def _start(self, death: Death | None) -> Hub:
         self._lives += 1
         version = ("0.1.0", "0.1.1")[self._lives % 2]
-        return Hub(self._zygote, self.care, self.home, self._lock, death, version)
+        return Hub(self._zygote, self.care, self.home, self._lock, death, version, self._earlier_ms)
+
+    async def stop_for(self, work: Callable[[], object]) -> None:
+        """A clean stop, something that is done to the directory, and a start, with the clock as it is."""
+        self.hub.signal(signal.SIGTERM)
+        await self.hub.gone(START_S)
+        if (status := await self.hub.end()) != 0:
+            self._report(f"a clean stop ended with status {status}")
+        await trio.to_thread.run_sync(work)
+        self._earlier_ms = 0
+        self.hub = self._start(None)
+        await self.begin()
+
+    async def kill(self) -> None:
+        """SIGKILL now, and a start."""
+        self.hub.signal(signal.SIGKILL)
+        await self.hub.end()
+        self._count_death(None)
+        self.hub = self._start(None)
+        await self.begin()
 
     # --- deaths
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 import attrs
 
+from tests.prove.outcome import added
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -134,7 +136,7 @@ def add(path: Path, run: Run) -> list[Run]:
 def total(runs: list[Run]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for run in runs:
-        counts.update(run["counts"])
+        counts = added(counts, Counter(run["counts"]))
     return counts
 
 
@@ -169,6 +171,7 @@ def page(runs: list[Run]) -> str:
         f"{len(runs)} runs, {minutes:.0f} minutes, **{violations(runs)} violations**; "
         f"{sum(run['void'] for run in runs)} rounds were void because they were slower than 200 messages a second.",
         f"After a restart under load 99 of 100 connections were back within {reconnect} ms (the worst run).",
+        *_measured(total(runs)),
         "",
         table(runs),
         "",
@@ -183,6 +186,17 @@ def page(runs: list[Run]) -> str:
         )
     lines += [f"\n{run['started']}: {note}" for run in runs for note in run.get("notes", [])]
     return "\n".join(lines) + "\n"
+
+
+def _measured(counts: Counter[str]) -> list[str]:
+    """What is measured beside the promises, each the worst of all runs that measured it."""
+    growth, share = counts["catch-up growth KiB (most)"], counts["others' acks meanwhile, % of before (most)"]
+    if not growth:
+        return []
+    return [
+        f"While readers caught up the hub grew by at most {growth / 1024:.1f} MiB, and another agent's acks took",
+        f"{share / 100:.1f} times as long as before (medians; the worst round).",
+    ]
 
 
 def publish(runs: list[Run], docs: Path, readme: Path) -> None:

@@ -32,7 +32,7 @@ MINIMUM = {
     "matrix": ("matrix uses", 200),
     "approval kills": ("approval kills", 4),
     "door requests": ("door requests", 1000),
-    "behind": ("messages caught up with", 3000),
+    "behind": ("messages caught up with", 2000),
     "image": ("image power cuts", 10),
 }
 
