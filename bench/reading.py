@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from crosschat.model import Message
 from crosschat.wire import Read, Search, Send
 
 from .figures import percentiles_ms
-from .history import STEP_MS, build, records
+from .history import STEP_MS, build
 from .rig import Client, dialled, own_agent, private_hub, resident_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from .figures import Figures
     from .rig import PrivateHub
     from .run import Case
 
 PAGE: Final = 50
+MESSAGE: Final = re.compile(rb'\{"v":\d+,"seq":\d+,"kind":"message","id":"([0-9a-z-]+)"')
+PRIVATE: Final = b'"private":true'
 INDEX_S: Final = 600.0
 SEARCHES: Final = {"a common word": "w1", "two common words": "w1 w3", "a phrase": '"w1 w2"', "a rare word": "w25000"}
 
 
 def page(case: Case) -> Figures:
     """An agent reads fifty messages before one anywhere in the history."""
-    ids = _history(case)
+    make_history(case.directory / "h", case.asked.history)
     chance = random.Random(case.asked.seed)
     with private_hub(case.directory / "h") as hub, own_agent(hub.home, "reader") as agent:
-        times = [
-            _timed(agent, Read(id="r", before=chance.choice(ids[PAGE:]), limit=PAGE)) for _ in range(case.asked.rounds)
-        ]
+        times = read_pages(agent, ids_to_all(case.directory / "h"), case.asked.rounds, chance)
         times_newest = [_timed(agent, Read(id="r", limit=PAGE)) for _ in range(case.asked.rounds)]
     return {**percentiles_ms("anywhere", times), **percentiles_ms("the newest", times_newest)}
 
 
 def search(case: Case) -> Figures:
     """An agent searches, once everything is in the index."""
-    _history(case)
+    make_history(case.directory / "h", case.asked.history)
     figures: dict[str, float] = {}
     with private_hub(case.directory / "h") as hub:
         await_index(hub)
@@ -50,12 +51,23 @@ def search(case: Case) -> Figures:
     return figures
 
 
-def _history(case: Case) -> list[str]:
-    """Make it where the hub will start; the ids of its messages to everybody."""
-    count = case.asked.history
-    start_ms = int(time.time() * 1000) - count * STEP_MS
-    build(case.directory / "h", count, start_ms)
-    return [one.id for one in records(count, start_ms) if isinstance(one, Message) and not one.private]
+def make_history(home: Path, count: int) -> None:
+    """So many messages up to now, in a log that a hub can start with."""
+    build(home, count, int(time.time() * 1000) - count * STEP_MS)
+
+
+def ids_to_all(home: Path) -> list[str]:
+    """The ids of its messages to everybody, in order."""
+    ids: list[str] = []
+    for path in sorted((home / "log").glob("*.jsonl")):
+        with path.open("rb") as lines:
+            ids += [found[1].decode() for line in lines if (found := MESSAGE.match(line)) and PRIVATE not in line]
+    return ids
+
+
+def read_pages(agent: Client, ids: Sequence[str], rounds: int, chance: random.Random) -> list[float]:
+    """Seconds that each page took, before messages picked by chance."""
+    return [_timed(agent, Read(id="r", before=chance.choice(ids[PAGE:]), limit=PAGE)) for _ in range(rounds)]
 
 
 def _timed(agent: Client, request: Read | Search) -> float:

@@ -202,7 +202,7 @@ def about(systems: Sequence[System], below: Path) -> dict[str, str]:
     return {
         "crosschat": version.installed(),
         "python": platform.python_version(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
         "processors": f"{os.cpu_count()}",
         "disk": f"{below}",
         "command": " ".join(sys.argv[1:]),
