@@ -21,7 +21,7 @@ from crosschat.wire import AddBadge, Mark, Peers, Send
 
 from . import fanout
 from .figures import percentiles_ms
-from .rig import Client, dialled
+from .rig import Client, agents
 from .run import Case, Scenario
 from .sessions import pair_of_sessions
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PAUSE_S: Final = 0.06  # between messages of one agent: sixteen a second, of the twenty that it may send
 BADGE: Final = "bench"
-NAME: Final = "bench-{}"  # the same agents come back, run after run
+NAME: Final = "bench-"  # the same agents come back, run after run
 
 
 @attrs.frozen
@@ -60,8 +60,7 @@ class LiveHub:
     pid: int = 0  # not asked for
 
     def open(self, readers: int) -> tuple[Marked, Sequence[Drained]]:
-        sockets = self.stack.enter_context(dialled(self.home.agents_socket, readers + 1))
-        sender, *others = [Client(sock, NAME.format(number)) for number, sock in enumerate(sockets)]
+        sender, *others = self.stack.enter_context(agents(self.home, readers + 1, NAME))
         marked = Marked(sender, others)
         self.stack.callback(marked.tidy)
         return marked, [Drained(other) for other in others]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from crosschat.wire import ClaimTask, FlagTask, Send
 
 from .figures import percentiles_ms
-from .rig import Client, dialled, private_hub
+from .rig import Client, agents, private_hub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +32,7 @@ SENT: Final = b'{"type":"sent"'
 def steady(case: Case) -> Figures:
     """One sender at `RATE` to ten readers. A time begins when the message was due, so a hold-up counts for all that it
     held up."""
-    with private_hub(case.directory / "h") as hub, dialled(hub.home.agents_socket, READERS + 1) as sockets:
-        sender, *readers = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
+    with private_hub(case.directory / "h") as hub, agents(hub.home, READERS + 1) as (sender, *readers):
         times = _send_steadily(sender, readers, case.asked.rounds * 5, "x" * case.asked.size)
         return {**percentiles_ms("acknowledged", times), **log_syncs(hub)}
 
@@ -62,9 +61,8 @@ def senders(case: Case) -> Figures:
     for count in (1, MANY):
         with (
             private_hub(case.directory / f"h{count}") as hub,
-            dialled(hub.home.agents_socket, count + 1) as sockets,
+            agents(hub.home, count + 1) as (reader, *crowd),
         ):
-            reader, *crowd = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
             messages = case.asked.messages * (1 if count == 1 else 5)
             times, seconds = _send_in_turns(reader, crowd, messages, case.asked.size)
             who = "1 sender" if count == 1 else f"{count} senders"
@@ -100,8 +98,7 @@ def claims(case: Case) -> Figures:
     """Ten agents claim the same task at once. Raises RuntimeError if not exactly one gets it."""
     won: list[float] = []
     settled: list[float] = []
-    with private_hub(case.directory / "h") as hub, dialled(hub.home.agents_socket, CONTENDERS + 1) as sockets:
-        author, *contenders = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
+    with private_hub(case.directory / "h") as hub, agents(hub.home, CONTENDERS + 1) as (author, *contenders):
         for number in range(case.asked.rounds):
             task = str(author.ask(Send(id="s", cid=f"s{number}", content="a task"))["message"])
             author.ask(FlagTask(id="f", cid=f"f{number}", message=task))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from crosschat.cli.plugin import Program
 from crosschat.wire import Send
 
-from .rig import Client, dialled, end, private_hub, resident_mib
+from .rig import Client, agents, end, private_hub, resident_mib
 from .sessions import PLAIN, environment_of, opened
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def hub(case: Case) -> Figures | None:
         return None
     with private_hub(case.directory / "h") as one:
         empty = resident_mib(one.process.pid)
-        with dialled(one.home.agents_socket, AGENTS) as sockets:
-            sender, *readers = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
+        with agents(one.home, AGENTS) as (sender, *readers):
             _send_to_all(sender, readers, case.asked.messages, case.asked.size)
             return {
                 "just started, resident MiB": empty,

@@ -11,7 +11,7 @@ from crosschat.wire import Read, Search, Send
 
 from .figures import percentiles_ms
 from .history import STEP_MS, build
-from .rig import Client, dialled, own_agent, private_hub, resident_mib
+from .rig import Client, agents, own_agent, private_hub, resident_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,10 +92,9 @@ def await_index(hub: PrivateHub) -> float:
 def catch_up(case: Case) -> Figures:
     """An agent leaves, the messages are sent, it comes back: until it has the last of them."""
     messages, content = case.asked.messages, "x" * case.asked.size
-    with private_hub(case.directory / "h") as hub, dialled(hub.home.agents_socket, 1) as sockets:
+    with private_hub(case.directory / "h") as hub, agents(hub.home, 1) as (sender,):
         with own_agent(hub.home, "late") as before:
             welcome = before.welcome
-        sender = Client(sockets[0], "sender")
         for number in range(messages):
             sender.ask(Send(id="b", cid=str(number), content=content))
         resident = resident_mib(hub.process.pid)

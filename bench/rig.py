@@ -101,11 +101,15 @@ def own_agent(home: Home, name: str, *, epoch: str | None = None, after: int | N
 
 
 @contextmanager
-def dialled(path: Path, count: int) -> Iterator[list[socket.socket]]:
-    """`count` connections to `path`, each from a process of its own that lives as long as the context."""
+def agents(home: Home, count: int, name: str = "bench") -> Iterator[list[Client]]:
+    """So many agents, each behind a process of its own, called `name` and a number. One after the other, because the
+    hub does not wait for the hello of one that has connected."""
     with ExitStack() as stack:
-        origins = [stack.enter_context(closing(Origin(path))) for _ in range(count)]
-        yield [stack.enter_context(origin.dial()) for origin in origins]
+        joined: list[Client] = []
+        for number in range(count):
+            origin = stack.enter_context(closing(Origin(home.agents_socket)))
+            joined.append(Client(stack.enter_context(origin.dial()), f"{name}{number}"))
+        yield joined
 
 
 class Origin:

@@ -20,6 +20,7 @@ import select
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,9 @@ RESTARTS: Final = 10  # in the whole run, if it is long enough; every third is a
 RESTART_S: Final = 30.0  # at least, between two of them
 SETTLE_S: Final = 3.0  # after a restart, before acknowledgements count as those of a quiet hub
 TOOL_S: Final = 1.0
+RESULT: Final = Path(__file__).with_suffix(".json")
+README: Final = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- soak -->", "<!-- end of soak -->"
 BATCH: Final = re.compile(rb'\{"type":"batch","from_seq":(\d+),"to_seq":(\d+)')
 
 
@@ -311,6 +315,13 @@ def _place(below: Path | None) -> Iterator[Path]:
         yield Path(directory).resolve()
 
 
+def note(words: str, readme: Path) -> None:
+    """Put the line into the README of the checkout; an installation has none."""
+    if readme.exists():
+        before, _, rest = readme.read_text().partition(BEGIN)
+        readme.write_text(f"{before}{BEGIN}\n{textwrap.fill(words, 120)}\n{END}{rest.partition(END)[2]}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.soak", description="Use a hub for long, and see if it stays."
@@ -318,7 +329,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=20_261_124)
     parser.add_argument("--directory", type=Path, help="where the hub writes, instead of the temporary directory")
-    parser.add_argument("--save", type=Path, default=Path(__file__).with_suffix(".json"), help="where the result goes")
+    parser.add_argument("--save", type=Path, default=RESULT, help="where the result goes, instead of beside this file")
     asked = parser.parse_args()
     if sys.platform != "linux":
         print("bench.soak: memory and open files of other processes are read from /proc, so it needs Linux")
@@ -331,6 +342,8 @@ def main() -> int:
     found = day.outcome(syncs)
     asked.save.write_text(json.dumps(attrs.asdict(found), indent=1) + "\n")
     print(in_words(found))
+    if asked.save == RESULT:
+        note(in_words(found), README)
     for problem in found.problems:
         print(f"problem: {problem}")
     return 1 if found.problems else 0

@@ -16,7 +16,7 @@ import attrs
 
 from crosschat.wire import Send
 
-from .rig import Client, Counted, PrivateHub, dialled, pong, private_hub
+from .rig import Client, Counted, PrivateHub, agents, pong, private_hub
 from .sessions import Wake, pair_of_sessions
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class RunningHub:
         return self.hub.process.pid
 
     def open(self, readers: int) -> tuple[Agent, list[Subscriber]]:
-        sockets = self.stack.enter_context(dialled(self.hub.home.agents_socket, readers + 1))
-        sender, *others = [Client(sock, f"bench{number}") for number, sock in enumerate(sockets)]
+        sender, *others = self.stack.enter_context(agents(self.hub.home, readers + 1))
         return Agent(sender), [Subscriber(other.sock, ITEM) for other in others]
 
 

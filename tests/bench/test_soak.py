@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from bench.soak import BEGIN, END, note
 from bench.soak_result import Sample, problems
 
 CHECKOUT = Path(__file__).parents[2]
@@ -33,6 +34,16 @@ def test_what_stays_as_it_is_is_no_problem() -> None:
 def test_what_grows_is_named(name: str, more: float) -> None:
     (problem,) = problems(grown(name, more), holes=0)
     assert problem.startswith(f"{name} grew")
+
+
+def test_the_last_result_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for words in ("first", "second"):
+        note(words, readme)
+    assert readme.read_text() == f"before\n{BEGIN}\nsecond\n{END}\nafter\n"
+    note("third", tmp_path / "nowhere.md")
+    assert BEGIN in (CHECKOUT / "bench" / "README.md").read_text()
 
 
 def test_a_hole_is_a_problem() -> None:
