@@ -278,14 +278,14 @@ async def test_a_wait_cancelled_at_any_step_repeats_and_never_loses(autojump_clo
     """The client cancels before each scheduling step of a call in turn, and once after the answer."""
     seen_all = False
     for step in range(60):
-        if await _cancelled_at(step, items_max):
+        if await cancelled_at(step, items_max):
             seen_all = True
             break
     assert seen_all, "the sweep ended before the call did"
 
 
-async def _cancelled_at(step: int, items_max: int) -> bool:
-    """Whether the call had ended by itself before `step`."""
+async def cancelled_at(step: int, items_max: int, *, arrival: int = 0) -> bool:
+    """Whether the call had ended by itself before `step`. The messages come with the step `arrival`."""
     hub = FakeHub()
     session = session_with(hub, Inbox(items_max=items_max))
     caller, ended = Caller(), False
@@ -303,7 +303,7 @@ async def _cancelled_at(step: int, items_max: int) -> bool:
 
         async with trio.open_nursery() as calls:
             calls.start_soon(first)
-            nursery.start_soon(peer.send, batch(*map(item, range(1, 5))))
+            nursery.start_soon(_arrive, peer, arrival)
             for _ in range(step):
                 await trio.lowlevel.checkpoint()
             session.inbox.withdraw(call.id)
@@ -317,6 +317,15 @@ async def _cancelled_at(step: int, items_max: int) -> bool:
         assert found == ["m1", "m2", "m3", "m4"]
         nursery.cancel_scope.cancel()
     return ended
+
+
+async def _arrive(peer: object, step: int) -> None:
+    from tests.bridge.fakes import Peer
+
+    assert isinstance(peer, Peer)
+    for _ in range(step):
+        await trio.lowlevel.checkpoint()
+    await peer.send(batch(*map(item, range(1, 5))))
 
 
 async def _serve_unread(peer: object) -> None:

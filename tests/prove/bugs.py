@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from crosschat import codec, wire
+from crosschat.bridge.inbox import Inbox
 from crosschat.core import handle as rules
 from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
@@ -355,6 +356,10 @@ def drop_on_slow_reader(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "offer", offer)
 
 
+def cancelled_wait_counts_as_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Inbox, "withdraw", _nothing)
+
+
 def cursor_confirmed_on_send(patch: pytest.MonkeyPatch) -> None:
     """What left the hub counts as read."""
     original = core_state.State._apply_receipt
@@ -594,6 +599,7 @@ BUGS: Final = (
     Bug("the task badge is behind the task", "races", badge_behind_task),
     Bug("a slow reader misses messages", "behind", drop_on_slow_reader),
     Bug("what was sent counts as read", "kill", cursor_confirmed_on_send),
+    Bug("a cancelled wait counts as read", "waits", cancelled_wait_counts_as_read),
     Bug("a reader resumes too late", "kill", resume_too_late),
     Bug("a reader resumes too early", "kill", resume_too_early),
     Bug("files have lines twice after a kill", "kill", lines_twice_in_files),

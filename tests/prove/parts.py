@@ -22,6 +22,7 @@ from tests.prove import (
     orphans,
     races,
     retries,
+    waits,
 )
 from tests.prove.kill import Episode, Plan
 from tests.prove.lives import Care
@@ -75,6 +76,7 @@ PARTS: Final = (
     Part("races", 1, races.run, short=17),
     Part("damage", 0.5, damage.run, short=10),
     Part("behind", 0.5, behind.run),
+    Part("waits", 0.1, waits.run, short=4),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
     Part("matrix", 0.2, matrix.run),
     Part("inputs", 2, inputs.run, short=4),
