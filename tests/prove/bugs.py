@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,9 +21,9 @@ import trio
 from crosschat import codec, wire
 from crosschat.bridge.inbox import Inbox
 from crosschat.core import handle as rules
+from crosschat.core import outcomes, views
 from crosschat.core import permissions as permission_rules
 from crosschat.core import state as core_state
-from crosschat.core import views
 from crosschat.core.pairing import Key, Pairings
 from crosschat.core.remembered import Remembered
 from crosschat.hub import (
@@ -43,6 +44,7 @@ from crosschat.hub import main as hub_main
 from crosschat.hub.delivery import Delivery
 from crosschat.hub.recovery import recover
 from crosschat.journal import files as journal_files
+from crosschat.journal import format as log_format
 from crosschat.journal import manifest, recovery, scan, tail, writer
 from crosschat.journal.audit import AuditFile
 from crosschat.journal.files import Files
@@ -574,6 +576,22 @@ def ticket_is_good_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pairings, "redeem", redeem)
 
 
+# --- parsers
+
+
+def endless_number_is_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(codec, "_finite", float)
+
+
+def half_a_character_is_read(patch: pytest.MonkeyPatch) -> None:
+    """From a line of the log."""
+    patch.setattr(log_format, "_ESCAPED", re.compile(rb"(?!)"))
+
+
+def tool_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "_use", lambda call: outcomes.Use(call["tool_name"], call["tool_input"]))
+
+
 BUGS: Final = (
     Bug("ack before sync", "kill", ack_before_sync),
     Bug("publish before sync", "kill", publish_before_sync),
@@ -622,4 +640,7 @@ BUGS: Final = (
     Bug("a signature is not checked", "matrix", signature_not_checked),
     Bug("whoever asks counts as a person", "matrix", everybody_is_a_person),
     Bug("a ticket is good twice", "matrix", ticket_is_good_twice),
+    Bug("an endless number is read", "parsers", endless_number_is_read),
+    Bug("half a character is read from the log", "parsers", half_a_character_is_read),
+    Bug("what a hook says of a tool is not looked at", "parsers", tool_is_not_looked_at),
 )

@@ -20,6 +20,7 @@ from tests.prove import (
     lastwords,
     matrix,
     orphans,
+    parsers,
     races,
     retries,
     waits,
@@ -78,6 +79,7 @@ PARTS: Final = (
     Part("behind", 0.5, behind.run),
     Part("waits", 0.1, waits.run, short=4),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
+    Part("parsers", 2, parsers.run, short=2),
     Part("matrix", 0.2, matrix.run),
     Part("inputs", 2, inputs.run, short=4),
     Part("approval faults", 0.4, approvals.run),

@@ -115,6 +115,11 @@ PROMISES: Final = (
         (("door requests", "changed requests to the browser door", 10_000),),
     ),
     Promise(
+        "P15",
+        "Bad input harms only its sender",
+        (("parser inputs", "changed inputs, read as what they say or refused in the one way", 10_000_000),),
+    ),
+    Promise(
         "P17",
         "A slow reader hurts nobody and catches up completely",
         (("messages caught up with", "messages caught up with", 100_000),),

@@ -29,6 +29,7 @@ MINIMUM = {
     "damage": ("damages", 1900),
     "inputs": ("inputs", 6000),
     "approval faults": ("approval faults", 250),
+    "parsers": ("parser inputs", 20_000),
     "matrix": ("matrix uses", 200),
     "approval kills": ("approval kills", 4),
     "door requests": ("door requests", 1000),
