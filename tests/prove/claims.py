@@ -11,6 +11,7 @@ of both.
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -170,7 +171,8 @@ class Field:
         self._loser = Contender("loser", path)
         self.everybody = (self.owner, self._loser, *self.contenders)
         self.races: list[Race] = []
-        self._lapses: dict[str, tuple[float, float]] = {}  # by message: when its claimant left, when it was open again
+        self._lapses: dict[tuple[str, str], tuple[float, float]] = {}  # of whom: when it left, when it was open again
+        self._suspects: list[tuple[str, str]] = []  # by message: what is wrong, unless its lease ended meanwhile
 
     async def race(self, ending: trio.Event) -> None:
         """Races, some at once, until `ending`; those that run are finished."""
@@ -198,7 +200,7 @@ class Field:
                 nursery.start_soon(self._loser.leave, 3 * GRACE_S)
                 while (await self._look(race))["status"] != "open":  # noqa: ASYNC110 - the hub tells nobody but the owner
                     await trio.sleep(0.1)
-                self._lapses[race.message] = (left, trio.current_time())
+                self._lapses[race.message, self._loser.agent] = (left, trio.current_time())
                 winner = await self._run_once(race)
             if winner is not None:
                 race.events.append(await self._do(winner, "resolve", wire.ResolveTask, race.message))
@@ -236,10 +238,10 @@ class Field:
                 nursery.start_soon(claim, contender)
         race.events += [event for _, event in events]
         self._history.counts["claims"] += len(events)
-        winners = [contender for contender, event in events if event.seq is not None]
+        winners = {event.seq: contender for contender, event in events if event.seq is not None}
         if len(winners) != 1:
-            self._history.report(f"{len(winners)} winners of {many} for {race.message}")
-        return winners[0] if winners else None
+            self._suspects.append((race.message, f"{len(winners)} winners of {many} for {race.message}"))
+        return winners[max(winners)] if winners else None
 
     async def _late(self, race: Race) -> None:
         """One more claims the finished task."""
@@ -264,12 +266,8 @@ class Field:
         asked = trio.current_time()
         answer = await who.ask(frame)
         seq = answer.get("seq")
-        if (
-            answer["type"] == "error"
-            and (what != "claim" or answer["code"] != "conflict")
-            and who.longest_absence_s < GRACE_S
-        ):
-            self._history.report(f"{what} of {message} was answered with {answer}")
+        if answer["type"] == "error" and (what != "claim" or answer["code"] != "conflict"):
+            self._suspects.append((message, f"{what} of {message} was answered with {answer}"))
         return Event(what, who.agent, asked, trio.current_time(), int(str(seq)) if seq is not None else None)
 
     async def _release(self, message: str) -> Event:
@@ -293,7 +291,7 @@ class Field:
                 if answer["type"] == "done":
                     return Event("release", "cli", asked, trio.current_time(), answer.get("seq"))
                 if answer.get("code") != "unavailable":
-                    self._history.report(f"release of {message} was answered with {answer}")
+                    self._suspects.append((message, f"release of {message} was answered with {answer}"))
                     return Event("release", "cli", asked, trio.current_time(), None)
             except (Lost, OSError, trio.TooSlowError, trio.BrokenResourceError):
                 pass  # asked again
@@ -315,27 +313,34 @@ class Field:
 
     def check(self, log: list[dict[str, object]]) -> None:
         """Each race by itself: one order explains it, and the log has it so."""
-        self._check_leases(log)
+        lapsed = self._check_leases(log)
+        for message, what in self._suspects:
+            if message not in lapsed:
+                self._history.report(what)
         for race in self.races:
             linear.check(race, self._history.report)
         linear.check_log(self.races, log, self._history.report)
 
-    def _check_leases(self, log: list[dict[str, object]]) -> None:
-        """Those ended whose claimant stayed away, and no others. Its end becomes an event of the race."""
+    def _check_leases(self, log: list[dict[str, object]]) -> set[str]:
+        """The messages whose leases ended. The claimant stayed away then, which on a loaded machine any of them may.
+        Its end becomes an event of the race."""
         absences = {one.agent: one.longest_absence_s for one in self.everybody}
-        holders: dict[object, str] = {}
+        holders: dict[str, str] = {}
         races = {race.message: race for race in self.races}
+        lapsed: set[str] = set()
         for record in log:
             message = str(record.get("target"))
             if record["kind"] == "claim":
                 holders[message] = str(record["from"])
             elif record["kind"] == "release" and record.get("reason") == "lease_expired" and message in races:
                 holder = holders[message]
-                left, noticed = self._lapses.get(message, (0.0, trio.current_time()))
+                left, noticed = self._lapses.get((message, holder), (0.0, math.inf))
                 races[message].events.append(Event("release", "system", left, noticed, int(str(record["seq"]))))
-                self._history.counts["leases that ended"] += 1
+                lapsed.add(message)
                 if absences[holder] < GRACE_S:
                     self._history.report(f"{message}: its lease ended, and {holder} was away for {absences[holder]} s")
+        self._history.counts["leases that ended"] += len(lapsed)
+        return lapsed
 
 
 def _compare_files(home: Path, history: History) -> None:
