@@ -14,8 +14,9 @@ import trio_websocket
 
 from crosschat import codec, wire
 from crosschat.errors import Code
+from crosschat.limits import HELLO_DEADLINE_S
 from tests.hostile.garbage import AGENTS, CONTROL, FOREIGN_IDS, HELLO, PAGE, REFUSED, encoded, frame, said, write
-from tests.live.rig import Client, Control, HubProcess, Program, eventually, inspect, join
+from tests.live.rig import ROOT, Client, Control, HubProcess, Program, eventually, inspect, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,9 +252,19 @@ async def test_a_peer_that_asks_much_and_reads_nothing_is_closed_and_nobody_wait
         nursery.cancel_scope.cancel()
 
 
+@pytest.fixture
+def impatient(place: Path) -> Iterator[HubProcess]:
+    """A hub that waits for a hello a tenth as long as it should. Python imports a module of this name at its start."""
+    program = f"from crosschat import limits\nlimits.HELLO_DEADLINE_S = {HELLO_DEADLINE_S / 10}\n"
+    (place / "sitecustomize.py").write_text(program)
+    with HubProcess(place / "h", "--stay", environment={"PYTHONPATH": f"{place}:{ROOT}"}) as hub:
+        yield hub.started()
+
+
 @pytest.mark.slow
-async def test_connections_that_stay_silent_are_ended(hub: HubProcess) -> None:
-    """They have the five seconds of the hello, at the agents' door once for the upgrade and once after it."""
+async def test_connections_that_stay_silent_are_ended(impatient: HubProcess) -> None:
+    """They have the time of a hello, at the agents' door once for the upgrade and once after it."""
+    hub = impatient
     agents, control = str(hub.home.agents_socket), str(hub.home.control_socket)
     silent = [(agents, AGENTS[name]) for name in ("nothing", "half an upgrade")] + [(agents, said())]
     silent += [(control, CONTROL[name]) for name in ("nothing", "half a line")]

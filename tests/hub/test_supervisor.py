@@ -90,9 +90,8 @@ NOTE = HubNote(
 
 
 @pytest.fixture
-def kept(
-    tmp_path: Path, autojump_clock: MockClock, nursery: trio.Nursery
-) -> Iterator[Callable[[], Awaitable[Supervisor]]]:
+def kept(tmp_path: Path, nursery: trio.Nursery) -> Iterator[Callable[[], Awaitable[Supervisor]]]:
+    """Its tests name the clock themselves: only what a test names is what it runs with."""
     held: list[int] = []
 
     async def start() -> Supervisor:
@@ -126,7 +125,7 @@ def _replace(path: Path) -> None:
     "spoil", [os.unlink, _write_over, _link, _replace], ids=["deleted", "changed", "link", "other"]
 )
 async def test_the_note_is_repaired_whatever_happens_to_it_and_nothing_else_is_touched(
-    kept: Callable[[], Awaitable[Supervisor]], spoil: Callable[[Path], None]
+    kept: Callable[[], Awaitable[Supervisor]], autojump_clock: MockClock, spoil: Callable[[Path], None]
 ) -> None:
     supervisor = await kept()
     path = supervisor.note.path
@@ -143,7 +142,7 @@ async def test_the_note_is_repaired_whatever_happens_to_it_and_nothing_else_is_t
 
 
 async def test_a_note_that_cannot_be_repaired_costs_one_line_in_the_log_and_comes_back_when_it_can(
-    kept: Callable[[], Awaitable[Supervisor]],
+    kept: Callable[[], Awaitable[Supervisor]], autojump_clock: MockClock
 ) -> None:
     supervisor = await kept()
     path = supervisor.note.path
@@ -158,7 +157,9 @@ async def test_a_note_that_cannot_be_repaired_costs_one_line_in_the_log_and_come
     assert read_note_pid(RealFiles(), path) == 42
 
 
-async def test_the_note_of_a_living_npm_hub_is_left_to_it(kept: Callable[[], Awaitable[Supervisor]]) -> None:
+async def test_the_note_of_a_living_npm_hub_is_left_to_it(
+    kept: Callable[[], Awaitable[Supervisor]], autojump_clock: MockClock
+) -> None:
     supervisor = await kept()
     path = supervisor.note.path
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220
