@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import attrs
 
@@ -128,27 +128,52 @@ def are_orphaned(above: list[Process]) -> bool:
     return bool(above) and above[-1].is_init and all(process.is_wrapper for process in above[:-1])
 
 
-def send_signal(process: Process, number: signal.Signals) -> bool:
-    """Signal this process and no other that may have its pid by now; False if it has ended. Raises PermissionError."""
-    with suppress(ProcessLookupError):
-        if sys.platform != "linux":
-            if _is_still(process):
-                os.kill(process.pid, number)
-                return True
-            return False
-        handle = os.pidfd_open(process.pid)
-        try:
-            if _is_still(process):  # asked after the handle was there, so the handle is on what was seen
-                signal.pidfd_send_signal(handle, number)
-                return True
-        finally:
-            os.close(handle)
-    return False
+class Grip:
+    """A process, held from a moment at which it is known to have this pid: what is signalled is it, and no other that
+    may have the pid by then. Works also for one that /proc hides, as a hub is where foreign processes are hidden."""
 
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle: int | None = None
+        self._seen: Process | None = None
+        if sys.platform == "linux":
+            with suppress(ProcessLookupError):
+                self._handle = os.pidfd_open(pid)
+        else:
+            self._seen = find(pid)
 
-def _is_still(process: Process) -> bool:
-    found = find(process.pid)
-    return found is not None and found.start == process.start
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go; it cannot be signalled any more."""
+        if self._handle is not None:
+            os.close(self._handle)
+        self._handle = self._seen = None
+
+    def send(self, number: signal.Signals) -> bool:
+        """False if it has ended. Raises PermissionError."""
+        with suppress(ProcessLookupError):
+            if sys.platform == "linux":
+                if self._handle is not None:
+                    signal.pidfd_send_signal(self._handle, number)
+                    return True
+            elif self._seen is not None and not _is_another(self._seen):
+                os.kill(self.pid, number)
+                return True
+        return False
+
+    async def gone(self) -> None:
+        """Return when it has ended. Cancel-safe."""
+        import trio
+
+        if self._handle is not None:
+            await trio.lowlevel.wait_readable(self._handle)
+        elif self._seen is not None:
+            await wait_gone(self._seen)
 
 
 def _is_another(process: Process) -> bool:

@@ -98,12 +98,12 @@ class Crash:
 
     async def _kill(self) -> None:
         with Control.open(self._home) as control:
-            hub = processes.find(control.pid)
-        if hub is None:
-            raise DemoFailed("the hub was gone before it was killed")
-        killed_at = time.perf_counter()
-        processes.send_signal(hub, signal.SIGKILL)
-        await processes.wait_gone(hub)
+            hub = processes.Grip(control.pid)
+        with hub:
+            killed_at = time.perf_counter()
+            if not hub.send(signal.SIGKILL):
+                raise DemoFailed("the hub was gone before it was killed")
+            await hub.gone()
         self._killed_at = killed_at  # what is begun from here on can be acknowledged only by another hub
         counts = " and ".join(f"{len(sender.acked)} from {sender.member.name}" for sender in self._senders)
         self._report.remark(f"SIGKILL to process {hub.pid}, after {counts}")

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -20,7 +21,7 @@ from crosschat.cli.control import Control, NotRunning, new_id, page_of, running_
 from crosschat.cli.failure import FAILED, NO_HUB, Failure
 from crosschat.cli.options import configuration, json_option
 from crosschat.model import PROTOCOL
-from crosschat.processes import Process, find, send_signal
+from crosschat.processes import Grip
 
 if TYPE_CHECKING:
     from crosschat.paths import Configuration, Home
@@ -77,6 +78,12 @@ def stop_hub(
     while hub is None and time.monotonic() < give_up_at and lock_held(home):
         time.sleep(LOCK_POLL_S)  # it is coming, and then listens, or going
         hub = _ask_to_stop(home, give_up_at, restart=restart)
+    with hub or nullcontext():
+        return _await_end(home, hub, give_up_at, force_s=deadline_s if force else None)
+
+
+def _await_end(home: Home, hub: Grip | None, give_up_at: float, *, force_s: float | None) -> int | None:
+    """As `stop_hub`, of the hub that was asked to stop, if one listened."""
     pid = None if hub is None else hub.pid
     if _lock_freed(home, give_up_at):
         return pid
@@ -84,30 +91,28 @@ def stop_hub(
         recorded = recorded_pid(home)
         hint = "" if recorded is None else f"; the last hub was process {recorded}"
         raise Failure(f"a process holds {home.hub_lock} and does not listen{hint}: end that process", FAILED)
-    if not force:
+    if force_s is None:
         raise Failure(f"the hub (pid {pid}) does not stop: wait, or end it with `crosschat stop --force`", FAILED)
-    send_signal(hub, signal.SIGKILL)
-    if not _lock_freed(home, time.monotonic() + deadline_s):
+    hub.send(signal.SIGKILL)
+    if not _lock_freed(home, time.monotonic() + force_s):
         raise Failure(f"the hub (pid {pid}) was killed, and another process holds {home.hub_lock}", FAILED)
     return pid
 
 
-def _ask_to_stop(home: Home, give_up_at: float, *, restart: bool) -> Process | None:
-    """The hub that was asked, if one listens."""
+def _ask_to_stop(home: Home, give_up_at: float, *, restart: bool) -> Grip | None:
+    """The hub that was asked, if one listens; the caller closes it."""
     try:
         control = Control.open(home, deadline_s=max(0.1, (give_up_at - time.monotonic()) / 2))
     except NotRunning:
         return None
     with control:
-        # While the connection is open its pid is nobody else's; the start time keeps it so afterwards.
-        hub = find(control.pid)
+        hub = Grip(control.pid)  # while the connection is open its pid is nobody else's
         try:
             control.ask(wire.Stop(id=new_id(), restart=restart), wire.Done)
         except Failure:
-            if hub is not None:
-                send_signal(hub, signal.SIGTERM)  # it listens, and does not answer or does not want to
+            hub.send(signal.SIGTERM)  # it listens, and does not answer or does not want to
         control.wait_closed(give_up_at)
-    return hub or Process(pid=control.pid, start=0, parent=0, name="")  # not to be seen, so never signalled
+    return hub
 
 
 def _lock_freed(home: Home, give_up_at: float) -> bool:

@@ -18,13 +18,13 @@ import trio
 
 from crosschat import processes
 from crosschat.processes import (
+    Grip,
     Process,
     ancestors,
     are_orphaned,
     find,
     find_agent_process,
     peer_credentials,
-    send_signal,
     wait_gone,
 )
 from tests.live.rig import ROOT, START_S, HubProcess
@@ -103,16 +103,21 @@ def test_below_wrappers_alone_is_an_orphan(above: list[Process], orphaned: bool)
     assert are_orphaned(above) is orphaned
 
 
-def test_a_signal_reaches_the_process_that_is_meant_and_no_other_that_has_its_pid() -> None:
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "hidden by /proc"])
+def test_a_signal_reaches_the_process_that_is_meant_and_nobody_once_it_has_ended(
+    monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    if hidden and sys.platform != "linux":
+        pytest.skip("Linux can hide processes in /proc")
     with running(*named("child")) as (process, _):
-        found = find(process.pid)
-        assert found is not None
-        earlier = attrs.evolve(found, start=found.start - 1)
-        assert not send_signal(earlier, signal.SIGKILL)
-        assert find(process.pid) == found
-        assert send_signal(found, signal.SIGKILL)
-        assert process.wait(5) == -signal.SIGKILL
-        assert not send_signal(found, signal.SIGKILL)
+        if hidden:
+            monkeypatch.setattr(processes, "find", lambda _: None)
+        with Grip(process.pid) as grip:
+            assert grip.send(signal.SIGKILL)
+            assert process.wait(5) == -signal.SIGKILL
+            assert not grip.send(signal.SIGKILL)
+        with Grip(process.pid) as grip:
+            assert not grip.send(signal.SIGKILL)
 
 
 def test_there_is_no_process_that_has_ended_or_waits_to_be_reaped() -> None:

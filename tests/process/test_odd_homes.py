@@ -8,14 +8,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.paths import Home, run_directory
-from tests.live.rig import ROOT
+from tests.live.rig import ROOT, START_S
 from tests.process.bridges import PATIENT_S, BridgeProcess, Release, command
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.process]
-AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="mounting, and giving away files, needs root")
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="mounting, and being another user, needs root")
 
 
 def run(*arguments: str, umask: int = 0o022, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -100,6 +100,88 @@ def test_two_homes_of_one_user_have_two_hubs_that_know_nothing_of_each_other(pla
         works(two)
         pids = {json.loads(command(home, "status", "--json").stdout)["pid"] for home in (one, two)}
         assert len(pids) == 2
+
+
+AS_USER: Final = """
+import json, os, socket, sys
+from importlib import import_module
+from pathlib import Path
+from tests.prove.zygote import PRELOADED
+for name in PRELOADED:
+    import_module(name)  # this user may not be able to read them
+from crosschat import wire
+from crosschat.cli.control import Control, new_id
+from crosschat.cli.lifecycle import stop_hub
+from crosschat.hub import main, searching
+from crosschat.paths import Home
+
+uid, home, other = int(sys.argv[1]), Home(Path(sys.argv[2])), Home(Path(sys.argv[3]))
+os.setgroups([])
+os.setgid(uid)
+os.setuid(uid)
+ready, report = os.pipe()
+if os.fork() == 0:
+    os._exit(main.main(["--home", str(home.root), "--ready-fd", str(report), "--stay"]))
+assert b"pid" in os.read(ready, 4096)
+
+def tried(work):
+    try:
+        work()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+with Control.open(home) as control:
+    control.ask(wire.Send(id=new_id(), cid=new_id(), content=f"of {uid}"), wire.Sent)
+    print("ready", flush=True)
+    sys.stdin.readline()  # the other one runs as well
+    page = control.ask(wire.Read(id=new_id()), wire.Page)
+    status = control.ask(wire.Inspect(id=new_id()), wire.HubStatus)
+    sockets = [other.agents_socket, other.control_socket]
+    found = {
+        "texts": [item.content for item in page.items],
+        "home": status.home,
+        "sockets": [tried(lambda: socket.socket(socket.AF_UNIX).connect(str(path))) for path in sockets],
+        "files": [tried(lambda: os.listdir(other.root)), tried(lambda: os.open(other.hub_lock, os.O_RDWR))],
+    }
+    print(json.dumps(found), flush=True)
+    sys.stdin.readline()  # the other one has looked
+stop_hub(home)
+"""
+
+
+@AS_ROOT
+def test_two_users_have_two_hubs_at_once_and_get_nothing_of_each_other(place: Path) -> None:
+    place.chmod(0o711)
+    homes = {uid: place / str(uid) for uid in (65_534, 65_533)}
+    users: dict[int, subprocess.Popen[str]] = {}
+    with ExitStack() as stack:
+        for uid, other in zip(homes, reversed(homes), strict=True):
+            homes[uid].mkdir(mode=0o700)
+            os.chown(homes[uid], uid, uid)
+            process = subprocess.Popen(
+                [sys.executable, "-c", AS_USER, str(uid), str(homes[uid]), str(homes[other])],
+                cwd=ROOT, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )  # fmt: skip
+            users[uid] = stack.enter_context(process)
+            stack.callback(process.kill)
+        for step in ("ready", "found"):
+            said = {uid: user.stdout.readline() for uid, user in users.items() if user.stdout is not None}
+            if step == "ready":
+                assert set(said.values()) == {"ready\n"}
+            else:
+                for uid, line in said.items():
+                    assert json.loads(line) == {
+                        "texts": [f"of {uid}"],
+                        "home": str(homes[uid]),
+                        "sockets": ["PermissionError"] * 2,
+                        "files": ["PermissionError"] * 2,
+                    }
+            for user in users.values():
+                assert user.stdin is not None
+                print(file=user.stdin, flush=True)
+        assert [user.wait(START_S) for user in users.values()] == [0, 0]
 
 
 def refused(home: Home, *words: str) -> None:
