@@ -249,8 +249,8 @@ async def _wait_gone_kqueue(process: Process) -> None:
 def _from_proc(pid: int) -> Process | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
+    except OSError:  # the first one is there also where foreign processes are hidden, and orphans are its children
+        return Process(pid=1, start=0, parent=0, name="init") if pid == 1 else None
     # A process may be called ") R 1 1 1 0": what follows the last parenthesis is the kernel's.
     head, _, tail = stat.rpartition(b")")
     fields = tail.split()

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,7 +32,6 @@ from tests.live.rig import ROOT, START_S, HubProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 # A process that gives itself a name (PR_SET_NAME), starts the rest of its arguments, says both pids, and waits.
@@ -101,6 +101,18 @@ def process(name: str, pid: int = 7) -> Process:
 )
 def test_below_wrappers_alone_is_an_orphan(above: list[Process], orphaned: bool) -> None:
     assert are_orphaned(above) is orphaned
+
+
+@LINUX
+def test_an_orphan_is_known_where_foreign_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", hidden)
+    assert find(1) == Process(pid=1, start=0, parent=0, name="init")
+    assert find(2) is None
+    child = {2: Process(pid=2, start=5, parent=1, name="sh")}
+    assert are_orphaned(ancestors(2, lambda pid: child.get(pid) or find(pid)))
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["seen", "hidden by /proc"])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from crosschat import processes, wire
 from crosschat.cli.control import Control, new_id
@@ -85,15 +86,12 @@ def hub_pid_after(bridge: BridgeProcess, home: Home) -> int:
 
 def wait_for_another(home: Home, pid: int) -> int:
     """The pid of the hub that takes the place of that one. It comes by itself."""
-    found = processes.find(pid)
-    if found is not None:
-        import trio
 
-        async def gone() -> None:
-            with trio.fail_after(20):
-                await processes.wait_gone(found)
+    async def gone() -> None:
+        with processes.Grip(pid) as grip, trio.fail_after(20):
+            await grip.gone()
 
-        trio.run(gone)
+    trio.run(gone)
     for _ in range(200):
         with suppress(Exception):
             return hub(home).pid
