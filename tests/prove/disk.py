@@ -6,12 +6,14 @@
   can know of it: whoever then sees a higher seq acked or delivered has found a violation;
 - calls itself dead at the n-th time that a named point is reached (`POINTS`), with SIGKILL, so that nothing is
   cleaned up;
+- fails the n-th sync of the log once, if it is to, and writes down when that was;
 - first takes back, if asked to, what a power cut may take: bytes of the log that no sync has covered (some of them, or
   whole sectors of them zeroed) and names that no sync of their directory has covered.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import signal
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from crosschat.journal.files import Bytes, Use
 
 SECTOR: Final = 512
+FAILED: Final = "failed"  # beside the data directory: when a sync failed, by the monotonic clock
 MARK: Final = b'{"v":1,"seq":'
 POINTS: Final = (
     "log: half a write",
@@ -91,11 +94,12 @@ class _Open:
 class HookedFiles(RealFiles):
     """See the module."""
 
-    def __init__(self, home: Path, durable: Durable, death: Death | None) -> None:
+    def __init__(self, home: Path, durable: Durable, death: Death | None, *, failing: int = 0) -> None:
         self._log = home / "log"
         self._home = home
         self._durable = durable
         self._death = death
+        self._failing = failing
         self._counts: Counter[str] = Counter()
         self._living = threading.Lock()
         self._open: dict[int, _Open] = {}
@@ -209,6 +213,11 @@ class HookedFiles(RealFiles):
 
     def fdatasync(self, fd: int) -> None:
         self._reach("any call")
+        if fd in self._open and self._open[fd].path.parent == self._log:
+            self._counts["log sync"] += 1
+            if self._counts["log sync"] == self._failing:
+                (self._home.parent / FAILED).write_text(str(time.monotonic()))
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().fdatasync(fd)
         self._synced(fd)
         if fd in self._open and self._open[fd].path.parent == self._log:

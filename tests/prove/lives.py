@@ -35,7 +35,8 @@ RARE: Final = ("segment", "snapshot", "start", "projection")
 @attrs.frozen(kw_only=True)
 class Care:
     """How hubs are treated. `quiet_s`: how long one lives before it is ended; `clean`: the share of clean ends; `soon`:
-    one that is to die at a named point reaches it early. `earlier_ms`: how far the first one's clock is behind."""
+    one that is to die at a named point reaches it early. `earlier_ms`: how far the first one's clock is behind.
+    `failing`: which sync of the log of the first one fails."""
 
     seed: int
     deaths: int = 20
@@ -43,6 +44,7 @@ class Care:
     clean: float = 0.25
     soon: bool = False
     earlier_ms: int = 0
+    failing: int = 0
     segment_bytes: int = 192 * 1024
     bug: str | None = None
     options: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Hub:
         death: Death | None,
         version: str,
         earlier_ms: int = 0,
+        failing: int = 0,
     ) -> None:
         self._zygote = zygote
         self.death = death
@@ -74,6 +77,7 @@ class Hub:
                 "version": version,
                 "bug": care.bug,
                 "earlier_ms": earlier_ms,
+                "failing": failing,
                 "segment_bytes": care.segment_bytes,
                 "options": ["--quotas", QUOTAS, *care.options],
             }
@@ -134,6 +138,7 @@ class Lives:
         self._lock = held
         self._lives = 0
         self._earlier_ms = care.earlier_ms
+        self._failing = care.failing
         self._finished = False
         self.enough: Callable[[], bool] = lambda: True  # has happened since the start; before that none is ended
         self.hub = self._start(None)
@@ -170,7 +175,7 @@ class Lives:
     def _start(self, death: Death | None) -> Hub:
         self._lives += 1
         version = ("0.1.0", "0.1.1")[self._lives % 2]
-        return Hub(self._zygote, self.care, self.home, self._lock, death, version, self._earlier_ms)
+        return Hub(self._zygote, self.care, self.home, self._lock, death, version, self._earlier_ms, self._failing)
 
     async def stop_for(self, work: Callable[[], object]) -> None:
         """A clean stop, something that is done to the directory, and a start, with the clock as it is."""
@@ -182,6 +187,16 @@ class Lives:
         self._earlier_ms = 0
         self.hub = self._start(None)
         await self.begin()
+
+    async def failed(self, failing: int) -> int:
+        """Wait until the hub has left by itself, and start the next one, whose sync number `failing` fails, if it is
+        not 0. The status of the one that left."""
+        await self.hub.gone(START_S)
+        status = await self.hub.end()
+        self._failing = failing
+        self.hub = self._start(None)
+        await self.begin()
+        return status
 
     async def kill(self) -> None:
         """SIGKILL now, and a start."""

@@ -13,6 +13,7 @@ from tests.prove import (
     crash,
     damage,
     door,
+    ends,
     faults,
     herd,
     image,
@@ -77,6 +78,7 @@ PARTS: Final = (
     Part("races", 1, races.run, short=17),
     Part("damage", 0.5, damage.run, short=10),
     Part("behind", 0.5, behind.run),
+    Part("ends", 0.2, ends.run),
     Part("waits", 0.1, waits.run, short=4),
     Part("faults", 0.3, faults.run, short=0),  # among the tests it has a place of its own
     Part("parsers", 2, parsers.run, short=2),

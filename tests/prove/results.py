@@ -197,14 +197,21 @@ def page(runs: list[Run]) -> str:
 
 
 def _measured(counts: Counter[str]) -> list[str]:
-    """What is measured beside the promises, each the worst of all runs that measured it."""
-    growth, share = counts["catch-up growth KiB (most)"], counts["others' acks meanwhile, % of before (most)"]
-    if not growth:
-        return []
-    return [
-        f"While readers caught up the hub grew by at most {growth / 1024:.1f} MiB, and another agent's acks took",
-        f"{share / 100:.1f} times as long as before (medians; the worst round).",
-    ]
+    """What is measured beside the promises."""
+    lines = []
+    if growth := counts["catch-up growth KiB (most)"]:
+        share = counts["others' acks meanwhile, % of before (most)"] / 100
+        lines += [
+            f"While readers caught up the hub grew by at most {growth / 1024:.1f} MiB, and another agent's acks took",
+            f"{share:.1f} times as long as before (medians; the worst round).",
+        ]
+    if failed := counts["failed syncs"]:
+        slowest = counts["ms from a failed sync to the end of the process (most)"]
+        within = counts["gone within a second of a failed sync"]
+        lines.append(
+            f"{within} of {failed} hubs were gone within a second of a failed sync, the last after {slowest} ms."
+        )
+    return lines
 
 
 def publish(runs: list[Run], docs: Path, readme: Path) -> None:

@@ -41,7 +41,8 @@ def be_hub(what: dict[str, object], descriptors: list[int]) -> int:
         parts.now_ms = lambda: time.time_ns() // 1_000_000 - earlier_ms
     if bug := what.get("bug"):
         bugs.switch_on(str(bug))
-    files = HookedFiles(home, Durable(Path(str(what["durable"]))), death)
+    failing = int(str(what.get("failing", 0)))
+    files = HookedFiles(home, Durable(Path(str(what["durable"]))), death, failing=failing)
     options = what.get("options", [])
     arguments = [
         "--home", str(home), "--ready-fd", str(ready), "--lock-fd", str(lock), "--stay",

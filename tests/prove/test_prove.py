@@ -34,6 +34,7 @@ MINIMUM = {
     "approval kills": ("approval kills", 4),
     "door requests": ("door requests", 1000),
     "behind": ("messages caught up with", 2000),
+    "ends": ("failed syncs", 10),
     "waits": ("cancelled waits", 2000),
     "image": ("image power cuts", 10),
 }
