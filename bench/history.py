@@ -1,7 +1,8 @@
 """`python -m bench.history`: a long history in a real hub: how soon it starts, is searched and is read.
 
 The messages are made here, written with the product's own log, and then served by a hub of its own: words are
-distributed as in natural language (the commonest in every third message), every tenth message is private.
+distributed as in natural language (the commonest in every third message), every tenth message is private, every fifth
+a reply; some are tasks that were done, and agents read what they get.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import sys
 import tempfile
 import time
 from itertools import accumulate
+from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from crosschat.core.ids import make_id
 from crosschat.journal.directory import open_directory
 from crosschat.journal.files import RealFiles
 from crosschat.journal.format import encode
 from crosschat.journal.store import Log
-from crosschat.model import AgentJoined, AnyRecord, Epoch, Message
+from crosschat.model import AgentJoined, AnyRecord, Claim, Cursor, Epoch, Flag, Message, Reply, Resolve
 
 from .figures import percentiles_ms
 from .rig import PrivateHub, private_hub, resident_mib
@@ -34,6 +38,10 @@ WORDS: Final = 30
 AGENTS: Final = 20
 STEP_MS: Final = 30_000  # a message every half minute: a million are a year
 SEED: Final = 20_261_124
+EPOCH: Final = "bench"
+REPLY_EVERY: Final = 5
+MARK_EVERY: Final = 5  # messages, then an agent has read
+TASK_EVERY: Final = 100
 BATCH: Final = 5_000
 QUERIES: Final[dict[str, dict[str, object]]] = {
     "a common word": {"query": "w1"},
@@ -56,26 +64,60 @@ def records(count: int, start_ms: int) -> Iterator[AnyRecord]:
     chance = random.Random(SEED)
     words = [f"w{number}" for number in range(1, VOCABULARY + 1)]
     weights = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
-    yield Epoch(seq=1, id=make_id("r", "bench", 1), ts=start_ms, by="system", epoch="bench")
+    yield Epoch(seq=1, id=make_id("r", EPOCH, 1), ts=start_ms, by="system", epoch=EPOCH)
     for number in range(AGENTS):
         seq, agent = number + 2, f"a{number}"
         yield AgentJoined(
-            seq=seq, id=make_id("r", "bench", seq), ts=start_ms, by=agent, agent=agent, name=f"agent{number}", cwd="/w"
+            seq=seq, id=make_id("r", EPOCH, seq), ts=start_ms, by=agent, agent=agent, name=f"agent{number}", cwd="/w"
         )
-    for seq in range(AGENTS + 2, AGENTS + 2 + count):
-        author, other = chance.sample(range(AGENTS), 2)
-        private = seq % 10 == 0
-        yield Message(
-            seq=seq,
-            id=make_id("m", "bench", seq),
-            ts=start_ms + seq * STEP_MS,
-            by=f"a{author}",
-            content=" ".join(chance.choices(words, cum_weights=weights, k=chance.randint(WORDS // 2, WORDS * 3 // 2))),
-            source="agent",
-            to=(f"a{other}",) if private else None,
-            private=private,
-            importance="important" if seq % 1000 == 0 else None,
+    for number in range(count):
+        seq, ts = seq_of_message(number), start_ms + number * STEP_MS
+        text = " ".join(chance.choices(words, cum_weights=weights, k=chance.randint(WORDS // 2, WORDS * 3 // 2)))
+        message = _message(seq, ts, text, chance)
+        if number and number % REPLY_EVERY == 0:
+            root = make_id("m", EPOCH, seq_of_message(number - 1 - chance.randrange(min(number, REPLY_EVERY - 1))))
+            yield Reply(**attrs.asdict(message, recurse=False), root=root)
+        else:
+            yield message
+        yield from _afterwards(number, seq, ts, message.by)
+
+
+def seq_of_message(number: int) -> int:
+    """Where the message `number`, from 0, is in the log: the inverse of what `records` adds between them."""
+    return AGENTS + 2 + number + number // MARK_EVERY + 3 * (number // TASK_EVERY)
+
+
+def _message(seq: int, ts: int, text: str, chance: random.Random) -> Message:
+    author, other = chance.sample(range(AGENTS), 2)
+    private = seq % 10 == 0
+    return Message(
+        seq=seq,
+        id=make_id("m", EPOCH, seq),
+        ts=ts,
+        by=f"a{author}",
+        cid=f"{chance.getrandbits(128):032x}",
+        digest=f"send:{chance.getrandbits(64):016x}",
+        content=text,
+        source="agent",
+        to=(f"a{other}",) if private else None,
+        private=private,
+        importance="important" if seq % 1000 == 0 else None,
+    )
+
+
+def _afterwards(number: int, seq: int, ts: int, author: str) -> Iterator[AnyRecord]:
+    """What happens to some messages: they become tasks that are done; and agents read."""
+    worker, target = f"a{number % AGENTS}", make_id("m", EPOCH, seq)
+    names = (make_id("r", EPOCH, seq + more) for more in count_from(1))
+    if (number + 1) % TASK_EVERY == 0:
+        yield Flag(seq=seq + 1, id=next(names), ts=ts, by=author, target=target)
+        yield Claim(seq=seq + 2, id=next(names), ts=ts, by=worker, target=target, agent=worker, claim_epoch=1)
+        yield Resolve(
+            seq=seq + 3, id=next(names), ts=ts, by=worker, target=target, status="completed", result="w7 is done"
         )
+        seq += 3
+    if (number + 1) % MARK_EVERY == 0:
+        yield Cursor(seq=seq + 1, id=next(names), ts=ts, by="system", agent=worker, upto=seq)
 
 
 def build(home: Path, count: int, start_ms: int) -> None:
@@ -152,7 +194,9 @@ def main() -> int:
                 found = [timed(hub, "search", fields) for _ in range(asked.rounds)]
                 report(name, [took for took, _ in found], f"({found[0][1]} items)")
             chance = random.Random(SEED)
-            anchors = [make_id("m", "bench", chance.randrange(100, asked.messages)) for _ in range(asked.rounds)]
+            anchors = [
+                make_id("m", EPOCH, seq_of_message(chance.randrange(asked.messages))) for _ in range(asked.rounds)
+            ]
             report("a page anywhere", [timed(hub, "read", {"before": anchor, "limit": 50})[0] for anchor in anchors])
             print(f"hub's memory                 {resident_mib(hub.process.pid):.0f} MiB")
     finally:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -203,6 +203,51 @@ class Pause(Record):
     kind = "pause"
     agent: str
     paused: bool
+
+
+class Headline(NamedTuple):
+    """What is kept in memory of a message or a reply without metadata: the record without its text."""
+
+    seq: int
+    id: str
+    at_s: int
+    by: str
+    cid: str | None
+    digest: str | None
+    to: tuple[str, ...] | None
+    mentions: tuple[str, ...]
+    private: bool
+    here: bool
+    importance: Importance | None
+    root: str  # empty, if it is not a reply
+
+
+class Seen(NamedTuple):
+    """All that is kept of a cursor."""
+
+    seq: int
+    agent: str
+    upto: int
+
+
+Glance: TypeAlias = Headline | Seen
+
+
+def headline_of(record: Message) -> Headline:
+    return Headline(
+        record.seq,
+        record.id,
+        record.ts // 1000,
+        record.by,
+        record.cid,
+        record.digest,
+        record.to,
+        record.mentions,
+        record.private,
+        record.here,
+        record.importance,
+        record.root if isinstance(record, Reply) else "",
+    )
 
 
 AnyRecord: TypeAlias = (

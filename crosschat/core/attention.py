@@ -66,9 +66,8 @@ def _stuck(state: State, presence: Presence, now_ms: int, patience_s: float) -> 
 
 
 def _last_sign_ms(state: State, entry: Entry, task: Task) -> int:
-    thread = state.threads.get(state.root_of(entry).seq)
-    replied = thread.replied.get(task.claimant or "", 0) if thread is not None else 0
-    reply = state.ledger.get(replied)
+    repliers = state.repliers(state.root_of(entry).seq, task.target)
+    reply = state.ledger.get(repliers.get(task.claimant or "", 0))
     return max(task.claimed_at or 0, reply.at_s * 1000 if reply is not None else 0)
 
 

@@ -70,8 +70,7 @@ def _series(state: State, who: Actor, read: Read, root: int | None, anchor: int 
         agent = state.agents.get(who.id)
         return tuple(unread(state, agent)) if agent is not None else (), 0
     if root is not None:
-        thread = state.threads.get(root)
-        return (root, *(thread.seqs if thread is not None else ())), 0
+        return (root, *state.threads.seqs(root)), 0
     if read.badge is not None:
         return sorted(state.tasks.keys() | state.badges.keys()), 0
     if anchor is None or anchor > state.cleared_upto:

@@ -21,7 +21,7 @@ _KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(KINDS)}
 _MESSAGES: Final = (_KIND_NUMBERS["message"], _KIND_NUMBERS["reply"])
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Audience:
     """`to` is whom a record reaches (`None`: everybody); with `private` nobody else may read it."""
 
@@ -79,29 +79,29 @@ class Ledger:
 
     def add(self, seq: int, kind: str, author: str, audience: Audience, root: int = 0, *, at_s: int = 0) -> None:
         """Enter a record. Seqs only rise; those left out (lost to damage, or not for agents) stay empty."""
+        if seq != len(self._kinds) + 1:
+            self._skip_to(seq)
+        if author not in self._author_numbers:
+            self._author_numbers[author] = len(self.author_table)
+            self.author_table.append(author)
+        if audience not in self._audience_numbers:
+            self._audience_numbers[audience] = len(self.audience_table)
+            self.audience_table.append(audience)
+        self._kinds.append(_KIND_NUMBERS[kind])
+        self._authors.append(self._author_numbers[author])
+        self._audiences.append(self._audience_numbers[audience])
+        self._roots.append(root)
+        self._times.append(at_s if 0 <= at_s <= LATEST_S else LATEST_S if at_s > 0 else 0)
+
+    def _skip_to(self, seq: int) -> None:
         gap = seq - 1 - len(self)
         if gap < 0:
             raise ValueError(f"seq {seq} is not after {len(self)}")
-        self._kinds.extend(bytes(gap))
-        for column in (self._authors, self._audiences, self._roots, self._times):
-            column.extend([0] * gap)
-        self._kinds.append(_KIND_NUMBERS[kind])
-        self._authors.append(self._author(author))
-        self._audiences.append(self._audience(audience))
-        self._roots.append(root)
-        self._times.append(min(max(at_s, 0), LATEST_S))
-
-    def _author(self, author: str) -> int:
-        number = self._author_numbers.setdefault(author, len(self.author_table))
-        if number == len(self.author_table):
-            self.author_table.append(author)
-        return number
-
-    def _audience(self, audience: Audience) -> int:
-        number = self._audience_numbers.setdefault(audience, len(self.audience_table))
-        if number == len(self.audience_table):
-            self.audience_table.append(audience)
-        return number
+        for column in self.columns:
+            if gap == 1:  # nearly always: between two messages somebody has read
+                column.append(0)
+            else:
+                column.frombytes(bytes(gap * column.itemsize))
 
     def get(self, seq: int) -> Entry | None:
         """The entry of `seq`, or None where there is nothing for agents to see."""
@@ -116,6 +116,14 @@ class Ledger:
             self._roots[row],
             self._times[row],
         )
+
+    def is_message(self, seq: int) -> bool:
+        """Whether `seq` is a message or a reply."""
+        return 1 <= seq <= len(self._kinds) and self._kinds[seq - 1] in _MESSAGES
+
+    def author(self, seq: int) -> str:
+        """Who wrote the record `seq`, which is there."""
+        return self.author_table[self._authors[seq - 1]]
 
     def messages_before(self, seq: int, count: int) -> Iterator[Entry]:
         """The last `count` messages and replies before `seq`, newest first."""

@@ -11,36 +11,25 @@ is the number of a row plus one.
 
 from __future__ import annotations
 
-import base64
 from array import array
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
-
-import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REMEMBERED_CIDS: Final = 1_000_000
 _SMALLEST: Final = 1 << 10
-
-
-@attrs.frozen
-class Stored:
-    """The columns in base64, oldest row first; for a snapshot."""
-
-    keys: str
-    contents: str
-    seqs: str
+_PRIME: Final = (1 << 64) - 59  # the largest of 64 bits
 
 
 def content_of(digest: str) -> int:
-    """The number that stands for what a request asked."""
-    return _number(digest)
+    """The number that stands for what a request asked. A digest is a hash already: as a number it only has to fit."""
+    return int.from_bytes(digest.encode("utf-8", "surrogatepass"), "big") % _PRIME
 
 
-def _number(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+def _key(by: str, cid: str) -> int:
+    return int.from_bytes(blake2b(f"{by} {cid}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class Remembered:
@@ -51,36 +40,39 @@ class Remembered:
         self._keys = array("Q")
         self._contents = array("Q")
         self._seqs = array("Q")
-        self._oldest = 0  # row that is used next, once there are as many as are kept
+        self.oldest = 0  # row that is used next, once there are as many as are kept
         self._table = array("I", bytes(4 * _SMALLEST))
+
+    @property
+    def columns(self) -> tuple[array[int], ...]:
+        """Keys, contents, seqs and the table, for who stores or restores them whole, with `oldest`."""
+        return self._keys, self._contents, self._seqs, self._table
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, by: str, cid: str) -> tuple[int, int] | None:
         """What was asked, as `content_of` its digest, and the seq it became; None if it is not remembered."""
-        row = self._table[self._place(_number(f"{by} {cid}"))]
+        row = self._table[self._place(_key(by, cid))]
         return (self._contents[row - 1], self._seqs[row - 1]) if row else None
 
     def add(self, by: str, cid: str, digest: str, seq: int) -> None:
         """Remember one more; the oldest is forgotten, if they are too many."""
-        self._put(_number(f"{by} {cid}"), content_of(digest), seq)
-
-    def _put(self, key: int, content: int, seq: int) -> None:
-        place = self._place(key)
+        key, content = _key(by, cid), content_of(digest)
+        place, count = self._place(key), len(self._keys)
         row = self._table[place]
         if row:
             self._contents[row - 1], self._seqs[row - 1] = content, seq
-        elif len(self._keys) < self._most:
+        elif count < self._most:
+            self._table[place] = count + 1
             self._keys.append(key)
             self._contents.append(content)
             self._seqs.append(seq)
-            self._table[place] = len(self._keys)
-            if len(self._keys) * 3 > len(self._table) * 2:
+            if count * 3 >= len(self._table) * 2:
                 self._grow()
         else:
-            row = self._oldest
-            self._oldest = (row + 1) % self._most
+            row = self.oldest
+            self.oldest = (row + 1) % self._most
             self._forget(self._place(self._keys[row]))
             self._keys[row], self._contents[row], self._seqs[row] = key, content, seq
             self._table[self._place(key)] = row + 1
@@ -126,27 +118,5 @@ class Remembered:
         """Key, content and seq of each, oldest first."""
         count = len(self._keys)
         for number in range(count):
-            row = (self._oldest + number) % count
+            row = (self.oldest + number) % count
             yield self._keys[row], self._contents[row], self._seqs[row]
-
-    def store(self) -> Stored:
-        def text(column: array[int]) -> str:
-            turned = column[self._oldest :] + column[: self._oldest]
-            return base64.b64encode(turned.tobytes()).decode()
-
-        return Stored(text(self._keys), text(self._contents), text(self._seqs))
-
-    @classmethod
-    def restore(cls, stored: Stored) -> Remembered:
-        """What `store` gave. Raises ValueError."""
-        found = cls()
-        for column, text in (
-            (found._keys, stored.keys),
-            (found._contents, stored.contents),
-            (found._seqs, stored.seqs),
-        ):
-            column.frombytes(base64.b64decode(text, validate=True))
-        if len({len(found._keys), len(found._contents), len(found._seqs)}) != 1 or len(found) > found._most:
-            raise ValueError("columns of different length")
-        found._grow()
-        return found

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from itertools import groupby, takewhile
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -18,6 +20,7 @@ from crosschat.core.addressing import Directory
 from crosschat.core.ids import make_id, seq_of
 from crosschat.core.ledger import Audience, Entry, Ledger
 from crosschat.core.remembered import Remembered
+from crosschat.core.threads import Threads
 from crosschat.model import (
     NO_PROCESS,
     SYSTEM,
@@ -31,20 +34,25 @@ from crosschat.model import (
     Cursor,
     Epoch,
     Flag,
+    Glance,
+    Headline,
     Message,
     Pause,
     Progress,
     Receipt,
     Release,
     ReleaseReason,
-    Reply,
     Resolve,
+    Seen,
     TaskFilter,
     TaskStatus,
+    headline_of,
 )
 from crosschat.wire import BadgeView
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from crosschat.core.unread import Tally
 
 _IMPORTANCE: Final = {"important": "high", "comment": "normal", "chitchat": "low"}
@@ -104,16 +112,6 @@ class Task:
         return self.status in ("completed", "failed")
 
 
-@attrs.define
-class Thread:
-    """The replies to one message, by seq, and the last reply of each who took part."""
-
-    seqs: array[int] = attrs.Factory(lambda: array("Q"))
-    replied: dict[str, int] = attrs.Factory(dict)
-    drawn_in: set[str] = attrs.Factory(set)  # mentioned in a reply
-    run: int = 0  # replies since the person wrote, or a task in it changed
-
-
 class State:
     """Invariant: a function of the applied records alone."""
 
@@ -122,7 +120,7 @@ class State:
         self.epochs: list[tuple[int, str]] = []  # (first seq, epoch), rising
         self.ledger = Ledger()
         self.channel = array("Q")  # seqs of channel messages
-        self.threads: dict[int, Thread] = {}
+        self.threads = Threads()
         self.badges: dict[int, tuple[BadgeView, ...]] = {}
         self.questions: set[int] = set()  # seqs of the messages that ask the person something, unanswered
         self.tasks: dict[int, Task] = {}
@@ -151,15 +149,17 @@ class State:
 
     def message(self, identifier: str) -> Entry | None:
         """The message or reply with this id, or None. Anything a client may write is allowed."""
-        seq = self.foreign_ids.get(identifier) or seq_of(identifier, "m")
-        entry = self.ledger.get(seq) if seq else None
-        if entry is None or entry.kind not in ("message", "reply") or self.message_id(entry.seq) != identifier:
-            return None
-        return entry
+        return self.ledger.get(self._message_seq(identifier))
+
+    def _message_seq(self, identifier: str) -> int:
+        """The seq of the message or reply with this id, 0 if there is none."""
+        seq = self.foreign_ids.get(identifier) or seq_of(identifier, "m") or 0
+        return seq if self.ledger.is_message(seq) and self.message_id(seq) == identifier else 0
 
     def _epoch_of(self, seq: int) -> str:
-        row = bisect_right(self.epochs, (seq, "\x7f")) - 1
-        return self.epochs[max(row, 0)][1] if self.epochs else ""
+        if not self.epochs or seq >= self.epochs[-1][0]:
+            return self.epoch
+        return self.epochs[max(bisect_right(self.epochs, (seq, "\x7f")) - 1, 0)][1]
 
     def root_of(self, entry: Entry) -> Entry:
         """The message that begins the thread `entry` belongs to: itself, if it is not a reply."""
@@ -168,15 +168,19 @@ class State:
 
     def participants(self, root: Entry) -> frozenset[str]:
         """Whom replies to `root` reach: its author, whom it named, who replied, who was named there, the claimant."""
-        thread = self.threads.get(root.seq)
-        members = {root.author}
+        members = {root.author, *self.threads.circle(root.seq)}
         if root.audience.to is not None and not root.audience.here:
             members |= root.audience.to
-        if thread is not None:
-            members |= thread.replied.keys() | thread.drawn_in
         if (task := self.tasks.get(root.seq)) is not None and task.claimant is not None:
             members.add(task.claimant)
         return frozenset(members)
+
+    def repliers(self, root: int, after: int) -> dict[str, int]:
+        """Who replied in the thread of `root` after the record `after`, with the seq of the last reply of each."""
+        found: dict[str, int] = {}
+        for seq in takewhile(after.__lt__, self.threads.newest_first(root)):
+            found.setdefault(self.ledger.author(seq), seq)
+        return found
 
     def name_of(self, who: str) -> str:
         agent = self.agents.get(who)
@@ -189,20 +193,34 @@ class State:
 
     # --- changing
 
+    def apply_all(self, records: Iterable[AnyRecord | Glance]) -> None:
+        """Take in committed records. Of the most frequent kinds a glance is enough."""
+        for kind, some in groupby(records, type):
+            if kind is Headline:
+                self._apply_messages(cast("Iterable[Headline]", some))
+            elif kind is Seen:
+                self._apply_cursors(cast("Iterable[Seen]", some))
+            else:
+                for record in some:
+                    self.apply(cast("AnyRecord", record))
+
     def apply(self, record: AnyRecord) -> None:
         """Take in one committed record. Records come in rising order of seq."""
+        if isinstance(record, Message):
+            self._apply_messages((headline_of(record),))
+            if record.by == SYSTEM and record.to is not None:
+                self._note_told(record, record.to)
+            return
         self.head = record.seq
         if record.cid is not None and record.digest is not None:
             self.requests.add(record.by, record.cid, record.digest, record.seq)
         match record:
-            case Message():
-                self._apply_message(record)
             case About():
                 self._apply_about(record)
             case AgentJoined():
                 self._apply_joined(record)
             case Cursor():
-                self._apply_cursor(record)
+                self._apply_cursors((Seen(record.seq, record.agent, record.upto),))
             case Receipt():
                 self._apply_receipt(record)
             case Clear():
@@ -213,32 +231,28 @@ class State:
                 if (agent := self.agents.get(record.agent)) is not None:
                     agent.paused = record.paused
 
-    def _apply_message(self, record: Message) -> None:
-        audience = Audience(None if record.to is None else frozenset(record.to), record.private, record.here)
-        root = 0
-        if isinstance(record, Reply):
-            found = self.message(record.root)
-            root = found.seq if found is not None else 0
-        self.ledger.add(record.seq, record.kind, record.by, audience, root, at_s=record.ts // 1000)
-        if record.id != self.message_id(record.seq):
-            self.foreign_ids[record.id] = record.seq
-            self.foreign_seqs[record.seq] = record.id
-        if record.by == SYSTEM and record.to is not None:
-            self._note_told(record, record.to)
-        if record.importance is not None:
-            self._add_badge(record.seq, BadgeView(type="importance", value=_IMPORTANCE[record.importance]))
-        if USER in record.mentions:
-            self._add_badge(record.seq, BadgeView(type="question", value="true"))
-        if not isinstance(record, Reply):
-            self.channel.append(record.seq)
-        elif root:
-            if record.by == USER:
-                self._answer_questions(root)
-            thread = self.threads.setdefault(root, Thread())
-            thread.seqs.append(record.seq)
-            thread.replied[record.by] = record.seq
-            thread.run = 0 if record.by == USER else thread.run + 1
-            thread.drawn_in.update(record.mentions)
+    def _apply_messages(self, headlines: Iterable[Headline]) -> None:
+        """Many at once, because a start has a million of them."""
+        remember, enter, epoch_of = self.requests.add, self.ledger.add, self._epoch_of
+        for seq, name, at_s, by, cid, digest, to, mentions, private, here, importance, thread in headlines:
+            self.head = seq
+            if cid is not None and digest is not None:
+                remember(by, cid, digest, seq)
+            root = self._message_seq(thread) if thread else 0
+            enter(seq, "reply" if thread else "message", by, _audience(to, private, here), root, at_s=at_s)
+            if name != make_id("m", epoch_of(seq), seq):
+                self.foreign_ids[name] = seq
+                self.foreign_seqs[seq] = name
+            if importance is not None:
+                self._add_badge(seq, BadgeView(type="importance", value=_IMPORTANCE[importance]))
+            if USER in mentions:
+                self._add_badge(seq, BadgeView(type="question", value="true"))
+            if not thread:
+                self.channel.append(seq)
+            elif root:
+                if by == USER:
+                    self._answer_questions(root)
+                self.threads.add(root, seq, by, mentions, by_person=by == USER)
 
     def _note_told(self, record: Message, to: tuple[str, ...]) -> None:
         """The notice that what somebody wrote is unread (`silence`) is not given again."""
@@ -254,20 +268,19 @@ class State:
 
     def _answer_questions(self, root: int) -> None:
         """The person replied: the questions asked of it in that thread are answered."""
-        thread = self.threads.get(root)
-        for seq in (root, *(thread.seqs if thread is not None else ())):
+        for seq in (root, *self.threads.seqs(root)):
             if any(badge.type == "question" for badge in self.badges.get(seq, ())):
                 self._add_badge(seq, BadgeView(type="question", value="answered"))
 
     def _apply_about(self, record: About) -> None:
         target = self.message(record.target)
-        audience = Audience(frozenset(record.to), record.private)
+        audience = _audience(record.to, record.private, False)
         about = target.seq if target is not None else 0
         self.ledger.add(record.seq, record.kind, record.by, audience, about, at_s=record.ts // 1000)
         if target is None:
             return
-        if not isinstance(record, Badge) and (thread := self.threads.get(self.root_of(target).seq)) is not None:
-            thread.run = 0
+        if not isinstance(record, Badge):
+            self.threads.end_run(self.root_of(target).seq)
         if isinstance(record, Badge):
             self._add_badge(target.seq, BadgeView(type=record.badge_type, value=record.value, label=record.label))
         elif isinstance(record, Flag):
@@ -304,11 +317,14 @@ class State:
         )
         self.directory = Directory({agent.name: agent.id for agent in self.agents.values() if not agent.given_up})
 
-    def _apply_cursor(self, record: Cursor) -> None:
-        agent = self.agents.get(record.agent)
-        if agent is not None and record.upto > agent.cursor:
-            agent.cursor = record.upto
-            agent.shown = {seq for seq in agent.shown if seq > record.upto}
+    def _apply_cursors(self, cursors: Iterable[Seen]) -> None:
+        for seq, who, upto in cursors:
+            self.head = seq
+            agent = self.agents.get(who)
+            if agent is not None and upto > agent.cursor:
+                agent.cursor = upto
+                if agent.shown:
+                    agent.shown = {shown for shown in agent.shown if shown > upto}
 
     def _apply_receipt(self, record: Receipt) -> None:
         agent = self.agents.get(record.agent)
@@ -322,6 +338,11 @@ class State:
             self.clears.append(record.upto)
         elif self.clears:
             self.clears.pop()
+
+
+@lru_cache(maxsize=1024)
+def _audience(to: tuple[str, ...] | None, private: bool, here: bool) -> Audience:
+    return Audience(None if to is None else frozenset(to), private, here)
 
 
 def with_badge(badges: tuple[BadgeView, ...], new: BadgeView) -> tuple[BadgeView, ...]:

@@ -66,7 +66,6 @@ def item_of(state: State, record: AnyRecord) -> Item | None:
 def _message(state: State, record: Message) -> Item:
     entry = state.ledger.get(record.seq)
     root = state.root_of(entry).seq if entry is not None else record.seq
-    thread = state.threads.get(record.seq)
     return Item(
         seq=record.seq,
         kind="reply" if isinstance(record, Reply) else "message",
@@ -84,7 +83,7 @@ def _message(state: State, record: Message) -> Item:
         metadata=record.metadata,
         badges=badges_of(state, record.seq),
         task=task_of(state, record.seq),
-        replies=len(thread.seqs) if thread is not None else 0,
+        replies=state.threads.count(record.seq),
         quiet=_is_held_back(state, record, root),
     )
 
@@ -92,10 +91,10 @@ def _message(state: State, record: Message) -> Item:
 def _is_held_back(state: State, record: Message, root: int) -> bool:
     """The loop guard: agents that only answer each other wake nobody any more, from the reply on that is one too many.
     What is asked of the person, or comes from it, is exempt; delivery is never held back."""
-    thread = state.threads.get(root)
-    if thread is None or record.source == "user" or USER in record.mentions or thread.run <= LOOP_GUARD_MESSAGES:
+    threads = state.threads
+    if root not in threads.guarded or record.source == "user" or USER in record.mentions:
         return False
-    return record.seq >= thread.seqs[len(thread.seqs) - thread.run + LOOP_GUARD_MESSAGES]
+    return threads.place(record.seq) > threads.count(root) - threads.run(root) + LOOP_GUARD_MESSAGES
 
 
 def _about(state: State, record: About) -> Item:
@@ -163,15 +162,14 @@ def recipients_of(state: State, presence: Presence, entry: Entry) -> list[tuple[
     session there ever was.
     """
     seq, to = entry.seq, entry.audience.to
-    thread = state.threads.get(state.root_of(entry).seq)
-    replied = thread.replied if thread is not None else {}
+    repliers = state.repliers(state.root_of(entry).seq, seq)
     found: list[tuple[Agent, DeliveryState]] = []
     for agent in state.agents.values():
         name = agent.id
         if name == entry.author or agent.given_up or not (to is None or name in to):
             continue
         reached: DeliveryState
-        if replied.get(name, 0) > seq:
+        if name in repliers:
             reached = "answered"
         elif agent.cursor >= seq or seq in agent.shown:
             reached = "shown"
@@ -268,10 +266,11 @@ def cost_views(state: State, presence: Presence) -> tuple[CostView, ...]:
 
 def guard_views(state: State) -> tuple[GuardView, ...]:
     """The threads that the loop guard holds, by their last reply, the newest first."""
-    held = [(thread.seqs[-1], root) for root, thread in state.threads.items() if thread.run > LOOP_GUARD_MESSAGES]
-    found = [(root, state.ledger.get(root)) for _, root in sorted(held, reverse=True)[:GUARDED_SHOWN]]
+    threads = state.threads
+    held = sorted(threads.guarded, key=lambda root: next(threads.newest_first(root)), reverse=True)
+    found = [(root, state.ledger.get(root)) for root in held[:GUARDED_SHOWN]]
     return tuple(
-        GuardView(message=state.message_id(root), author=state.name_of(entry.author), replies=state.threads[root].run)
+        GuardView(message=state.message_id(root), author=state.name_of(entry.author), replies=threads.run(root))
         for root, entry in found
         if entry is not None
     )
@@ -335,8 +334,7 @@ def task_document(state: State, message: str) -> JsonObject | None:
 def questions_in(state: State, message: str) -> tuple[str, ...]:
     """The ids of the questions to the person, answered or not, in the thread of a message, itself included."""
     root = state.message(message)
-    thread = state.threads.get(root.seq) if root is not None else None
-    seqs = () if root is None else (root.seq, *(thread.seqs if thread is not None else ()))
+    seqs = () if root is None else (root.seq, *state.threads.seqs(root.seq))
     return tuple(
         state.message_id(seq) for seq in seqs if any(badge.type == "question" for badge in state.badges.get(seq, ()))
     )

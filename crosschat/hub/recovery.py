@@ -6,7 +6,8 @@ Plain synchronous code, before any task and socket, under the lock. Nothing here
 
 from __future__ import annotations
 
-from contextlib import suppress
+import gc
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,6 +20,7 @@ from crosschat.journal.store import Log
 from crosschat.limits import SEGMENT_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from crosschat.journal.files import Files
@@ -43,8 +45,8 @@ def recover(home: Path, files: Files, *, segment_bytes: int = SEGMENT_BYTES) -> 
     log, recovery = Log.recover(home, files, found, segment_bytes=segment_bytes)
     state = _restore(recovery.snapshot)
     restored = state.head
-    for record in log.replay(after=restored):
-        state.apply(record)
+    with _without_collecting():
+        state.apply_all(log.glances(after=restored))
     if state.head - restored > INDEX_BEHIND_RECORDS:
         save_index(log, state, home, files)
     notices = list(notes)
@@ -54,6 +56,16 @@ def recover(home: Path, files: Files, *, segment_bytes: int = SEGMENT_BYTES) -> 
         torn = f"{recovery.cut.file}: {recovery.cut.reason}"
         notices.append(f"the end of the log was torn and was cut ({torn}); a copy is in damaged/")
     return Recovered(log, state, tuple(notices), begin_epoch=recovery.shortened or not state.epochs)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Nothing that is made here is garbage in a cycle, and looking for some in a state that grows takes long."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _restore(found: index.Snapshot | None) -> State:

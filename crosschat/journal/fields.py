@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Check: TypeAlias = "Callable[[object], object]"
-_is_utc: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z", re.ASCII).fullmatch
+_is_utc: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII).fullmatch
 is_id: Final = re.compile(ID_PATTERN).fullmatch
 NUMBER_MAX: Final = 1 << 53  # what every JSON reader keeps exactly
 
@@ -97,14 +97,16 @@ def _object(value: object) -> object:
 def _time(value: object) -> object:
     if type(value) is not str:
         raise Wrong
-    if _is_utc(value):  # as we write it: neighbours in the log mostly share their minute
-        return _minute_start(value[:17]) + int(value[17:19]) * 1000 + int(value[20:23])
+    if _is_utc(value):  # as we write it
+        return hour_start(value[:14]) + int(value[14:16]) * 60_000 + int(value[17:19]) * 1000 + int(value[20:23])
     return from_iso(value)
 
 
 @lru_cache(maxsize=64)
-def _minute_start(prefix: str) -> int:
-    return from_iso(f"{prefix}00Z")
+def hour_start(prefix: str) -> int:
+    """The time in ms at which an hour written as `2026-05-04T03:` begins: neighbours in the log mostly share theirs.
+    Raises ValueError."""
+    return from_iso(f"{prefix}00:00Z")
 
 
 def _one_of(choices: object) -> Check:

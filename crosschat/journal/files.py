@@ -141,8 +141,8 @@ def sync_directory(files: Files, path: Path) -> None:
         files.close(fd)
 
 
-def write_atomically(files: Files, path: Path, data: bytes) -> None:
-    """Replace the content of `path` durably: readers and a crash see the old bytes or the new,
+def write_atomically(files: Files, path: Path, *data: Bytes) -> None:
+    """Replace the content of `path` with all of `data`, durably: readers and a crash see the old bytes or the new,
     never a mixture.
 
     Raises OSError; the old file is then untouched, except when only the sync of the directory
@@ -154,7 +154,8 @@ def write_atomically(files: Files, path: Path, data: bytes) -> None:
     fd = files.open(temporary, "create")
     try:
         try:
-            write_all(files, fd, data)
+            for part in data:
+                write_all(files, fd, part)
             files.fsync(fd)
         finally:
             files.close(fd)
@@ -172,7 +173,8 @@ def read_whole(files: Files, path: Path, limit: int) -> bytes:
     try:
         parts: list[bytes] = []
         size = 0
-        while part := files.pread(fd, min(1 << 20, limit + 1 - size), size):
+        most = min(files.lstat(path).st_size, limit) + 1  # in one piece, if it does not grow: it may be large
+        while part := files.pread(fd, min(most, limit + 1 - size), size):
             parts.append(part)
             size += len(part)
             if size > limit:

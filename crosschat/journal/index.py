@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import cattrs
 
-from crosschat.journal.files import exists, read_whole, write_atomically
+from crosschat.journal.files import Bytes, exists, read_whole, write_atomically
 from crosschat.journal.scan import Damage, Segment
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Snapshot:
     segments: tuple[Segment, ...]
     damages: tuple[Damage, ...]
     """What was known to be damaged; the start that uses the snapshot still reports it."""
-    offsets: bytes = attrs.field(repr=False)
-    state: bytes = attrs.field(repr=False)
+    offsets: Bytes = attrs.field(repr=False)
+    state: Bytes = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +75,11 @@ def save(files: Files, home: Path, snapshot: Snapshot) -> None:
         offsets_bytes=len(snapshot.offsets),
     )
     line = json.dumps(cattrs.unstructure(header), separators=(",", ":")).encode() + b"\n"
-    data = line + snapshot.state + snapshot.offsets
-    write_atomically(files, home / SNAPSHOT, data + hashlib.sha256(data).digest())
+    data = (line, snapshot.state, snapshot.offsets)
+    digest = hashlib.sha256()
+    for part in data:
+        digest.update(part)
+    write_atomically(files, home / SNAPSHOT, *data, digest.digest())
 
 
 def peek(files: Files, home: Path) -> Snapshot | Literal["missing", "unreadable"]:
@@ -105,7 +108,8 @@ def load(files: Files, home: Path) -> Snapshot | None:
 
 
 def _parse(data: bytes) -> Snapshot:
-    if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+    whole = memoryview(data)
+    if hashlib.sha256(whole[:-_DIGEST_BYTES]).digest() != whole[-_DIGEST_BYTES:]:
         raise ValueError("digest")
     start = data.index(b"\n") + 1
     header = cattrs.structure(json.loads(data[:start]), _Header)
@@ -120,6 +124,6 @@ def _parse(data: bytes) -> Snapshot:
         seal=header.seal,
         segments=header.segments,
         damages=header.damages,
-        state=data[start:middle],
-        offsets=data[middle:end],
+        state=whole[start:middle],
+        offsets=whole[middle:end],
     )

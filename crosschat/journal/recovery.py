@@ -12,7 +12,6 @@ does it again.
 
 from __future__ import annotations
 
-from array import array
 from contextlib import closing
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -52,7 +51,7 @@ def scan_log(home: Path, files: Files, snapshot: Snapshot | None) -> tuple[Scan,
     scan, segments = Scan(damages=damages), []
     lines = _lines_of(snapshot, numbers, home, files) if snapshot else None
     if snapshot and lines is not None:
-        scan.offsets = array("Q", snapshot.offsets)
+        scan.offsets.frombytes(snapshot.offsets)
         scan.damages += [damage for damage in snapshot.damages if damage not in damages]
         scan.resume(snapshot.segments[-1], lines)
         numbers = numbers[len(snapshot.segments) :]

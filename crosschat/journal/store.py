@@ -23,6 +23,7 @@ from crosschat.journal.index import Snapshot
 from crosschat.journal.reader import line_number, read_lines
 from crosschat.journal.recovery import Recovery, rewrite_tail, scan_log
 from crosschat.journal.scan import OFFSET_BITS, Damage, Segment, segment_name
+from crosschat.journal.skim import skim
 from crosschat.journal.tail import NotWritten, Tail
 from crosschat.limits import SEGMENT_BYTES
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crosschat.journal.files import Files
-    from crosschat.model import AnyRecord
+    from crosschat.model import AnyRecord, Glance
 
 __all__ = ["Damage", "Gap", "Log", "NotWritten", "Recovery", "check_format", "open_directory"]
 
@@ -168,6 +169,16 @@ class Log:
             if not isinstance(record, Gap):
                 yield record
 
+    def glances(self, after: int = 0) -> Iterator[AnyRecord | Glance]:
+        """The same as `replay`, in a third of the time: of most records only what a state keeps."""
+        for seqs, places, lines in self._batches(range(after + 1, self.next_seq)):
+            glances = skim([line or b"" for line in lines])
+            for seq, place, line, glance in zip(seqs, places, lines, glances, strict=True):
+                if glance is not None and glance.seq == seq:
+                    yield glance
+                elif not isinstance(record := self._parse(seq, place, line), Gap):
+                    yield record
+
     def snapshot(self, seq: int, *, epoch: str, state: bytes) -> Snapshot | None:
         """The index of the log up to `seq`, for `index.save`, with the state that belongs to it.
 
@@ -182,7 +193,7 @@ class Log:
             seal=mark.seal,
             segments=mark.segments,
             damages=self.damages,
-            offsets=self._offsets[:seq].tobytes(),
+            offsets=memoryview(self._offsets[:seq]).cast("B"),
             state=state,
         )
 
@@ -204,15 +215,19 @@ class Log:
 
     def _read(self, seqs: Sequence[int]) -> Iterator[tuple[AnyRecord | Gap, int]]:
         """Each record with the bytes of its line; what is damaged is remembered."""
+        for some, places, lines in self._batches(seqs):
+            for seq, place, line in zip(some, places, lines, strict=True):
+                yield self._parse(seq, place, line), len(line or b"") + 1
+
+    def _batches(self, seqs: Sequence[int]) -> Iterator[tuple[Sequence[int], Sequence[int], list[bytes | None]]]:
+        """Some seqs, with the place and the intact line of each; then the next."""
         for start in range(0, len(seqs), 1024):
             self._tail.check()
             some = seqs[start : start + 1024]
             count = self.last_seq
             places = [self._offsets[seq - 1] if 0 < seq <= count else 0 for seq in some]
             try:
-                lines = read_lines(self._home, self._files, places)
-                for seq, place, line in zip(some, places, lines, strict=True):
-                    yield self._parse(seq, place, line), len(line or b"") + 1
+                yield some, places, list(read_lines(self._home, self._files, places))
             except OSError as error:
                 raise Refused(Code.UNAVAILABLE, f"The log cannot be read at the moment ({error.strerror}).") from error
 

@@ -36,9 +36,10 @@ def observe(state: State) -> dict[str, object]:
         "channel": list(state.channel),
         "ledger": [state.ledger.get(seq) for seq in range(state.head + 2)],
         "ids": [state.message_id(seq) for seq in range(state.head + 1)],
-        "threads": {
-            root: (list(thread.seqs), thread.replied, thread.drawn_in) for root, thread in state.threads.items()
-        },
+        "threads": [
+            (state.threads.seqs(seq), state.threads.circle(seq), state.repliers(seq, 0))
+            for seq in range(state.head + 2)
+        ],
         "badges": state.badges,
         "tasks": state.tasks,
         "held": {agent: targets for agent, targets in state.held.items() if targets},

@@ -31,7 +31,9 @@ def test_many_are_found_and_a_copy_is_equal() -> None:
     memory = Remembered()
     for seq in range(1, 50_000):
         memory.add("a1", f"c{seq}", "send:1", seq)
-    copy = Remembered.restore(memory.store())
+    copy = Remembered()
+    for to, column in zip(copy.columns, memory.columns, strict=True):
+        to[:] = column
     assert list(copy.rows()) == list(memory.rows())
     assert all(copy.find("a1", f"c{seq}") == (content_of("send:1"), seq) for seq in range(1, 50_000, 7))
     assert copy.find("a2", "c1") is None
