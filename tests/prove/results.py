@@ -78,7 +78,10 @@ PROMISES: Final = (
     Promise(
         "P5",
         "No storage error is swallowed, no sync is retried",
-        (("failed calls", "failing calls, each in ten ways", "every call of a run"),),
+        (
+            ("failed calls", "failing calls, each in ten ways", "every call of a run"),
+            ("failed syncs", "hubs of which a sync failed", 500),
+        ),
     ),
     Promise("P6", "Damage is never hidden", (("damages", "damaged directories", 100_000),)),
     Promise("P7", "One hub for a data directory", (("herd rounds", "times 64 starters at once", 500),)),
