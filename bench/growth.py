@@ -122,7 +122,9 @@ def draw(document: Mapping[str, object], docs: Path) -> None:
         f"Measured: {', '.join(f'{name} {value}' for name, value in measured.items())}",
     ]
     for file, (across, charts) in PLOTS.items():
-        curves = cast("Curves", document[file])
+        curves = cast("Curves", document.get(file, {}))
+        if not curves:  # not measured yet
+            continue
         drawn = [Chart(title, across, {name: _points(curves[name]) for name in names}) for title, names in charts]
         (docs / f"{file}.svg").write_text(svg(drawn))
         counts = list(next(iter(curves.values())))
