@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from . import compare, live, show
+from . import compare, live, show, targets
 from .live import Live
 from .run import Run, about, measure_all, steps
 from .run_file import load, to_document
@@ -42,18 +43,24 @@ def measure(
     running: Home | None = None,
     versus: bool = False,
     url: str | None = None,
+    to_targets: bool = False,
     save: Path | None = None,
     before: Path | None = None,
     as_json: bool = False,
 ) -> None:
     """Measure these scenarios, or all if none is named; `running` is where the hub is that is measured, instead of
     private ones. With `versus` those that other systems can take part in, with them, and with the hub of 2.0.x at
-    `url`. Tables are printed as they are complete, and at the end how they stand against the run in the file `before`.
+    `url`; `to_targets` does so with what the targets need, and says which are met. Tables are printed as they are
+    complete, and at the end how they stand against the run in the file `before`.
     Raises NotARun, before anything is measured, if that holds none; RuntimeError if a system or a client of the bench
     fails, OSError if a file cannot be written."""
     earlier = None if before is None else load(before)
     known = SCENARIOS if running is None else live.SCENARIOS
-    scenarios = [one for name, one in known.items() if name in wanted or (not wanted and one.compared >= versus)]
+    if to_targets:
+        plan = [([SCENARIOS[name] for name in names], how) for names, how in targets.plan(asked)]
+    else:
+        chosen = [one for name, one in known.items() if name in wanted or (not wanted and one.compared >= versus)]
+        plan = [(chosen, asked)]
     systems: list[System] = [CrossChat() if running is None else Live(running)]
     if versus:
         systems += others(url)
@@ -64,11 +71,15 @@ def measure(
     if not console.is_terminal:
         console.width = WIDE
     with ExitStack() as stack:
-        begin = stack.enter_context(show.progress(steps(scenarios, systems, asked)))
-        for table in measure_all(scenarios, systems, asked, below=below, begin=begin):
+        begin = stack.enter_context(show.progress(sum(steps(scenarios, systems, how) for scenarios, how in plan)))
+        for table in chain.from_iterable(
+            measure_all(scenarios, systems, how, below=below, begin=begin) for scenarios, how in plan
+        ):
             tables.append(table)
             if not as_json:
                 console.print(show.draw(table))
+    if to_targets and not as_json:
+        console.print(targets.draw(tables))
     run = Run(about=about(systems, below), asked=asked, tables=tuple(tables))
     document = to_document(run)
     if save is not None:

@@ -86,6 +86,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--versus", is_flag=True, help="Measure beside it the least that can be done, and other software.")
 @click.option("--url", metavar="URL", help="A hub of CrossChat 2.0.x for --versus, as in ws://127.0.0.1:1234/ws/agent.")
+@click.option("--targets", is_flag=True, help="Measure what the project's targets need, and say which are met.")
 @click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
 @json_option
 @click.pass_obj
@@ -103,6 +104,7 @@ def bench(
     compare: Path | None,
     versus: bool,
     url: str | None,
+    targets: bool,
     save: Path | None,
     as_json: bool,
 ) -> None:
@@ -120,6 +122,7 @@ def bench(
       crosschat bench --save before.json           and after a change:
       crosschat bench --compare before.json
       crosschat bench --versus --agents 50         beside a bare loop, redis and others
+      crosschat bench --targets                    ten minutes
       crosschat bench --live --agents 5            your hub, with its history and quotas
 
     Exit status: 0 done, 1 something failed, 2 wrong option, 3 no hub runs for --live.
@@ -132,8 +135,10 @@ def bench(
         raise click.UsageError(f"there is no scenario {unknown[0]!r}{where}: use one of {', '.join(known)}")
     if url is not None and not url.startswith("ws://"):
         raise click.UsageError(f"--url {url!r}: write it as ws://127.0.0.1:1234/ws/agent")
-    if live and (versus or url is not None):
-        raise click.UsageError("--live measures your hub alone: leave --versus and --url out")
+    if live and (versus or targets or url is not None):
+        raise click.UsageError("--live measures your hub alone: leave --versus, --targets and --url out")
+    if targets and scenarios:
+        raise click.UsageError("--targets measures what it needs: name no scenario beside it")
     running = _running(home) if live else None
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
@@ -145,8 +150,9 @@ def bench(
             asked,
             below=below,
             running=running,
-            versus=versus or url is not None,
+            versus=versus or targets or url is not None,
             url=url,
+            to_targets=targets,
             save=save,
             before=compare,
             as_json=as_json,
