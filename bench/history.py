@@ -31,7 +31,7 @@ from .figures import percentiles_ms
 from .rig import PrivateHub, private_hub, resident_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VOCABULARY: Final = 30_000
 WORDS: Final = 30
@@ -120,12 +120,15 @@ def _afterwards(number: int, seq: int, ts: int, author: str) -> Iterator[AnyReco
         yield Cursor(seq=seq + 1, id=next(names), ts=ts, by="system", agent=worker, upto=seq)
 
 
-def build(home: Path, count: int, start_ms: int) -> None:
+def build(home: Path, count: int, start_ms: int, *, dress: Callable[[Message], str] | None = None) -> None:
+    """Write the history into `home`; `dress` makes another text of a message."""
     files = RealFiles()
     open_directory(home, files)
     log, _ = Log.recover(home, files)
     lines: list[bytes] = []
     for record in records(count, start_ms):
+        if dress is not None and isinstance(record, Message):
+            record = attrs.evolve(record, content=dress(record))
         lines.append(encode(record))
         if len(lines) == BATCH:
             log.append(lines)

@@ -2,7 +2,7 @@ import { render } from "preact";
 import { describe, expect, it } from "vitest";
 import { diffLines } from "../src/text/diff";
 import { highlight } from "../src/text/highlight";
-import { Markdown, webAddress } from "../src/text/markdown";
+import { draw, Markdown, webAddress } from "../src/text/markdown";
 import { upright, visible } from "../src/text/visible";
 
 function shown(text: string, names: string[] = []): HTMLElement {
@@ -55,6 +55,36 @@ const ATTACKS = [
   "]]><script>alert(1)</script>",
   "\u202e<script>alert(1)</script>",
 ];
+
+describe("Markdown in little room", () => {
+  const dense = [
+    "`a` ".repeat(400),
+    "- **x** and `y`\n".repeat(200),
+    `| a | b |\n|---|---|\n${"| *1* | 2 |\n".repeat(200)}`,
+    `\`\`\`python\n${"return 'x' # y\n".repeat(100)}\`\`\``,
+    "> # deep\n> - a\n>   - b\n\n".repeat(60),
+    "a\u202eb".repeat(500),
+  ];
+  it.each(dense)("has about as many elements as there is room for, and says that there is more", (text) => {
+    for (const room of [1, 60]) {
+      const place = document.createElement("div");
+      const { nodes, elements, short } = draw(text, () => false, room);
+      render(nodes, place);
+      const made = place.querySelectorAll("*").length;
+      expect(short).toBe(true);
+      expect(made).toBeLessThanOrEqual(elements);
+      expect(elements).toBeLessThanOrEqual(room + 12);
+    }
+  });
+  it("is whole where there is enough", () => {
+    expect(draw("a **b** `c`", () => false, 60)).toMatchObject({ elements: 3, short: false });
+  });
+  it("still marks what cannot be seen", () => {
+    const place = document.createElement("div");
+    render(draw("a\u202eb".repeat(9), () => false, 1).nodes, place);
+    expect(place.textContent).not.toContain("\u202e");
+  });
+});
 
 describe("Markdown of agents", () => {
   it.each(ATTACKS)("is only text: %s", (text) => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { age, dayName } from "../src/store/clock";
 import { hrefOf, parseRoute } from "../src/store/route";
 import { hueOf, initialsOf, presenceOf } from "../src/ui/parts";
-import { offsetsOf, rowAt } from "../src/ui/windowed";
+import { drawnRows, ELEMENTS, offsetsOf, rowAt } from "../src/ui/windowed";
 import { completions, mentionAt } from "../src/views/composer";
 import { beginning, isLong } from "../src/views/message";
 import { browserName } from "../src/views/pairing";
@@ -83,6 +83,14 @@ describe("a long list", () => {
     ).toBe(row);
   });
 
+  it("draws beyond the screen only what there is room for, and tightly what is too much on it", () => {
+    const of = (elements: number) => (_: number, tight: boolean) => (tight ? 5 : elements);
+    expect(drawnRows([10, 19], [0, 29], of(6))).toEqual({ first: 0, last: 29, tightFrom: 30 });
+    const some = drawnRows([10, 19], [0, 29], of(20));
+    expect([some.first, some.last, some.tightFrom]).toEqual([10, 10 + Math.floor(ELEMENTS / 20) - 1, 23]);
+    const dense = drawnRows([10, 19], [0, 29], of(60));
+    expect(dense).toEqual({ first: 10, last: 19, tightFrom: 10 + Math.floor((ELEMENTS - 50) / 55) });
+  });
   it("without rows begins and ends at 0", () => expect(rowAt(offsetsOf([], new Map()), 100)).toBe(0));
 });
 

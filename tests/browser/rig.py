@@ -142,8 +142,8 @@ class Session:
 class Desk:
     """A hub, and the browser at its page. The hub may be killed and started again: the page's address stays."""
 
-    def __init__(self, root: Path, browser: Browser, *, environment: dict[str, str] | None = None) -> None:
-        self.hub = HubProcess(root, "--stay", environment=environment).started()
+    def __init__(self, root: Path, browser: Browser, *options: str, environment: dict[str, str] | None = None) -> None:
+        self.hub = HubProcess(root, "--stay", *options, environment=environment).started()
         self.browser = browser
         self._contexts: list[BrowserContext] = []
 

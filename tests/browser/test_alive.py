@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.rig import complaints
+from tests.browser.cable import Cable
+from tests.browser.rig import complaints, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -94,6 +95,45 @@ def test_a_connection_that_died_in_a_sleep_is_cut_and_resumed(desk: Desk) -> Non
         expect(page.get_by_text("number 2", exact=True)).to_be_visible(timeout=15_000)
         assert texts(page) == ["number 0", "number 1", "number 2"]
         assert was_not_loaded_again(page)
+
+
+@pytest.mark.parametrize("how", ["silent", "reset"])
+def test_a_cable_that_was_pulled_costs_nothing_and_what_was_written_meanwhile_is_there_once(
+    desk: Desk, how: str
+) -> None:
+    with Cable() as cable, desk.session("api") as api:
+        page = desk.context(proxy=cable.proxy).new_page()
+        watch(page)
+        page.clock.install()
+        page.goto(f"{desk.origin}/#/chat")
+        desk.pair(page)
+        stays_loaded(page)
+        for number in range(3):
+            api.send(f"number {number}")
+        expect(page.get_by_text("number 2", exact=True)).to_be_visible()
+        if how == "silent":
+            cable.silence()
+        else:
+            cable.cut()
+        for number in range(3, 6):  # the hub is well, and so is everybody else
+            api.send(f"number {number}")
+        box = page.get_by_role("textbox", name="Message to the agents")
+        box.fill("number 6, from the page")
+        box.press("Enter")
+        if how == "silent":
+            page.clock.fast_forward(21_000)
+            page.clock.fast_forward(11_000)
+        expect(page.get_by_text("No connection to the hub")).to_be_visible()
+        assert texts(page) == ["number 0", "number 1", "number 2"]
+        cable.restore()
+        expect(page.get_by_text("number 6, from the page")).to_be_visible()
+        expect(page.get_by_text("No connection to the hub")).to_have_count(0)
+        assert texts(page) == [*(f"number {number}" for number in range(6)), "number 6, from the page"]
+        assert box.input_value() == ""
+        (received,) = api.call("wait_for_messages", timeoutMs=10_000)["messages"]
+        assert received["content"] == "number 6, from the page"
+        assert was_not_loaded_again(page)
+        assert [text for text in complaints(page) if "ERR_" not in text] == []
 
 
 def test_several_tabs_follow_the_same_chat(desk: Desk) -> None:

@@ -6,19 +6,18 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.claude import Claude
-from tests.browser.rig import complaints
-from tests.live.rig import ROOT
+from tests.browser.rig import Desk, complaints
+from tests.live.rig import ROOT, short_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
-
-    from tests.browser.rig import Desk
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -43,10 +42,26 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-@pytest.fixture
-def scene(desk: Desk) -> Iterator[str]:
-    """Something of everything; gives the id of a message with a thread."""
-    with ExitStack() as stack:
+@attrs.frozen
+class Scene:
+    """Something of everything, and a browser that is paired. Tests look at it and change nothing."""
+
+    desk: Desk
+    context: BrowserContext
+    root: str  # the id of a message with a thread
+
+    def page(self, theme: str = "light", width: int = 1280, height: int = 800) -> Page:
+        page = self.desk.open(self.context)
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.set_viewport_size({"width": width, "height": height})
+        return page
+
+
+@pytest.fixture(scope="module")
+def scene(chromium: Browser) -> Iterator[Scene]:
+    with short_directory() as place, Desk(place / "home", chromium) as desk, ExitStack() as stack:
+        context = desk.context()
+        desk.paired(context).close()
         home = desk.hub.home.root
         api = stack.enter_context(Claude(home, "api", home.parent / "api"))
         web = stack.enter_context(desk.session("web", "a very long directory name " * 6))
@@ -70,18 +85,17 @@ def scene(desk: Desk) -> Iterator[str]:
                       "destination": "session"}  # fmt: skip
         api.prompt("Bash", {"command": f"echo {LONG}", "description": ARABIC}, permission_suggestions=[suggestion])
         api.prompt("Edit", {"file_path": "/srv/x", "old_string": "a", "new_string": LONG})
-        yield root
+        yield Scene(desk, context, root)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_in_any_view(desk: Desk, scene: str, theme: str) -> None:
-    context = desk.context(color_scheme=theme)
-    page = desk.open(context)
-    expect(page.get_by_role("heading", name="Pair this browser")).to_be_visible()
-    assert violations(page) == []
-    desk.pair(page)
-    for view in (*VIEWS, f"chat/{scene}?thread={scene}"):
-        page.goto(f"{desk.origin}/#/{view}")
+def test_axe_finds_nothing_in_any_view(scene: Scene, theme: str) -> None:
+    stranger = scene.desk.open(scene.desk.context(color_scheme=theme))
+    expect(stranger.get_by_role("heading", name="Pair this browser")).to_be_visible()
+    assert violations(stranger) == []
+    page = scene.page(theme)
+    for view in (*VIEWS, f"chat/{scene.root}?thread={scene.root}"):
+        page.goto(f"{scene.desk.origin}/#/{view}")
         page.locator("main h1").wait_for()
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(300)
@@ -89,8 +103,8 @@ def test_axe_finds_nothing_in_any_view(desk: Desk, scene: str, theme: str) -> No
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_in_what_opens(desk: Desk, scene: str, theme: str) -> None:
-    page = desk.paired(desk.context(color_scheme=theme))
+def test_axe_finds_nothing_in_what_opens(scene: Scene, theme: str) -> None:
+    page = scene.page(theme)
     card = page.locator(".request").filter(has_text="Allow from now on")
     card.locator(".end").scroll_into_view_if_needed()
     card.get_by_role("button", name="Allow from now on…").click()
@@ -101,9 +115,9 @@ def test_axe_finds_nothing_in_what_opens(desk: Desk, scene: str, theme: str) -> 
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Escape")
-    page.goto(f"{desk.origin}/#/chat")
+    page.goto(f"{scene.desk.origin}/#/chat")
     page.get_by_role("button", name="Make it small").click()
-    row = page.locator(f"[data-message='{scene}']")
+    row = page.locator(f"[data-message='{scene.root}']")
     row.hover()
     row.get_by_role("button", name="Add a badge").click()
     assert violations(page) == []
@@ -114,12 +128,10 @@ def test_axe_finds_nothing_in_what_opens(desk: Desk, scene: str, theme: str) -> 
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 640), (768, 1024), (1280, 800), (3440, 1440)])
-def test_every_view_fits_the_screen_with_long_and_right_to_left_text(
-    desk: Desk, scene: str, width: int, height: int
-) -> None:
-    page = desk.paired(desk.context(viewport={"width": width, "height": height}))
-    for view in (*VIEWS, f"chat/{scene}?thread={scene}"):
-        page.goto(f"{desk.origin}/#/{view}")
+def test_every_view_fits_the_screen_with_long_and_right_to_left_text(scene: Scene, width: int, height: int) -> None:
+    page = scene.page(width=width, height=height)
+    for view in (*VIEWS, f"chat/{scene.root}?thread={scene.root}"):
+        page.goto(f"{scene.desk.origin}/#/{view}")
         page.locator("main h1:visible, .thread h2:visible").first.wait_for()
         page.wait_for_timeout(200)
         assert overflow(page) == 0, view
@@ -131,7 +143,7 @@ def test_every_view_fits_the_screen_with_long_and_right_to_left_text(
             }).map(one => one.outerHTML.slice(0, 120))"""
         )
         assert beyond == [], view
-    page.goto(f"{desk.origin}/#/chat")
+    page.goto(f"{scene.desk.origin}/#/chat")
     # The list holds what is near the part in view, and on a small screen that is not where this stands.
     page.wait_for_function(
         """start => {
@@ -246,7 +258,7 @@ def test_times_are_those_of_whoever_looks(desk: Desk) -> None:
         assert "5:45" in shown[0] or "GMT+5:45" in shown[0]
 
 
-def test_a_notification_is_shown_only_if_wanted_and_says_nothing_of_the_contents(desk: Desk) -> None:
+def test_a_notification_and_a_sound_come_only_if_wanted_once_and_say_nothing_of_the_contents(desk: Desk) -> None:
     context = desk.context(permissions=["notifications"])
     page = context.new_page()
     page.add_init_script(
@@ -254,6 +266,9 @@ def test_a_notification_is_shown_only_if_wanted_and_says_nothing_of_the_contents
         window.Notification = class { constructor(title, options) { window.shown.push([title, options.body]); }
             static permission = 'granted';
             static requestPermission() { return Promise.resolve('granted'); } };
+        window.tones = 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...when) { window.tones += 1; return start.apply(this, when); };
         Object.defineProperty(document, 'hidden', {get: () => window.looksAway === true});"""
     )
     page.goto(desk.origin)
@@ -270,6 +285,13 @@ def test_a_notification_is_shown_only_if_wanted_and_says_nothing_of_the_contents
         api.send("@user secret two?")
         expect(page).to_have_title("(2) Settings · CrossChat")
         assert page.evaluate("window.shown") == [["CrossChat", "api has a question"]]
+        assert page.evaluate("window.tones") == 0, "no sound unless it is wanted"
+        page.get_by_label("Play a sound").check()
+        api.send("@user third?")
+        expect(page).to_have_title("(3) Settings · CrossChat")
+        api.send("for everybody")
+        expect(page.get_by_role("link", name="Chat")).to_contain_text("4")
+        assert page.evaluate("window.tones") == 1
 
 
 def test_the_theme_is_the_systems_until_one_is_chosen(desk: Desk) -> None:

@@ -92,7 +92,7 @@ def test_a_mention_is_completed_and_reaches_that_agent_alone(desk: Desk) -> None
         expect(page.get_by_role("listbox", name="Agents").get_by_text("api-worker")).to_be_visible()
         box.press("Tab")
         box.press_sequentially("only for you")
-        expect(page.get_by_text("to api-worker")).to_be_visible()
+        expect(page.get_by_text("to api-worker", exact=True)).to_be_visible()
         box.press("Enter")
         expect(box).to_have_value("")
         assert api.call("wait_for_messages", timeoutMs=10_000)["messages"][0]["content"] == "@api-worker only for you"

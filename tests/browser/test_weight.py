@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from bench.history import build
-from dashboard.speed import DAY_MS, nodes, rows, scroll_up
+from dashboard.speed import DAY_MS, mixed, nodes, rows, scroll_up
 from tests.browser.rig import PAGE, Desk, browser_program
 
 if TYPE_CHECKING:
@@ -30,18 +30,27 @@ def test_script_and_style_of_the_first_load_are_light() -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_a_history_of_fifty_thousand_messages_is_read_page_by_page_into_few_nodes(
+def test_a_history_of_fifty_thousand_long_and_short_messages_is_read_page_by_page_into_few_nodes(
     place: Path, chromium: Browser
 ) -> None:
-    build(place / "home", 50_000, int(time.time() * 1000) - 10 * DAY_MS)
+    build(place / "home", 50_000, int(time.time() * 1000) - 10 * DAY_MS, dress=mixed)
     with Desk(place / "home", chromium) as desk:
-        page = desk.paired(path="/#/chat")
+        page = desk.paired(desk.context(viewport={"width": 2560, "height": 1440}), path="/#/chat")
         expect(page.locator("[data-message]").last).to_be_visible()
         newest = page.locator("[data-message]").last.get_attribute("data-message")
-        most, most_rows = scroll_up(page, 60)
+        most, most_rows = scroll_up(page, 25)
         assert 0 < most <= 300, "elements in the list"
-        assert most_rows <= 60
+        assert most_rows > 3
+        page.set_viewport_size({"width": 1280, "height": 800})
+        most, _ = scroll_up(page, 10)
+        assert 0 < most <= 300, "elements in the list"
         assert nodes(page) > rows(page) > 3
         assert page.locator(f"[data-message='{newest}']").count() == 0
         page.get_by_role("button", name="Newest").click()
         expect(page.locator(f"[data-message='{newest}']")).to_be_in_viewport()
+        folded = page.locator("[data-message]").filter(has=page.get_by_role("button", name="Show more")).last
+        row = page.locator(f"[data-message='{folded.get_attribute('data-message')}']")
+        shown = len(row.inner_text())
+        row.get_by_role("button", name="Show more").click()
+        expect(row.get_by_role("button", name="Show more")).to_have_count(0)
+        assert len(row.inner_text()) > shown

@@ -6,7 +6,7 @@ import { sha256, toBase64Url, toHex } from "./bytes";
 import { keepKey, loadKey, type OwnKey, publicPoint, sign } from "./keys";
 import { type Socket, Unpaired } from "./link";
 
-export const SUBPROTOCOL = "crosschat.v1";
+const SUBPROTOCOL = "crosschat.v1";
 const ANSWER_MS = 10_000;
 
 /** A call that the hub refused. `message` is for people. */
@@ -35,7 +35,7 @@ async function call<Answer>(name: string, body: object, answer: string): Promise
 }
 
 /** The id that the hub knows a key by. */
-export async function keyId(key: OwnKey): Promise<string> {
+async function keyId(key: OwnKey): Promise<string> {
   return toHex(await sha256(await publicPoint(key))).slice(0, 32);
 }
 

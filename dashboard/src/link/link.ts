@@ -9,11 +9,11 @@ import { signal } from "@preact/signals";
 import { BadFrame, decodeFrame } from "../decode";
 import { type ErrorFrame, type FromHub, type FromPage, type OpenedFrame, PROTOCOL } from "../protocol";
 
-export const RETRY_FIRST_MS = 250;
+const RETRY_FIRST_MS = 250;
 export const RETRY_MAX_MS = 5_000;
-export const ANSWER_MS = 30_000;
 export const QUIET_MS = 20_000; // nothing heard for so long: ask for something
 export const DEAD_MS = 10_000; // and nothing since then: the connection is dead
+export const ANSWER_MS = 45_000; // longer than both: what is asked just before a cable is pulled is asked again
 const ONCE_ONLY = new Set(["decide", "launch", "pair", "revoke", "open"]);
 
 export type LinkState = "starting" | "connecting" | "open" | "waiting" | "unpaired" | "closed";

@@ -2,9 +2,9 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-export const APPEARED_MS = 500;
+const APPEARED_MS = 500;
 
-export interface Guard {
+interface Guard {
   /** Put at the end of the input. */
   end: { current: HTMLDivElement | null };
   /** Why it cannot be allowed yet, or null. */

@@ -44,6 +44,8 @@ export class App {
   readonly eventsEarlier = signal(false);
   readonly bye = signal<ByeFrame | null>(null);
   readonly readUpto = remembered("read", 0, isNumber);
+  /** Long messages that are shown whole, and what of their text came in later pages. */
+  readonly unfolded = signal<ReadonlyMap<string, string>>(new Map());
   readonly connected = computed(() => this.link.state.value === "open");
   readonly outdated = computed(() => {
     const running = this.opened.value?.version;
@@ -130,6 +132,10 @@ export class App {
     });
     this.events.value = inOrder([...page.events, ...this.events.value]);
     this.eventsEarlier.value = page.earlier;
+  }
+
+  unfold(message: string, rest = ""): void {
+    this.unfolded.value = new Map([...this.unfolded.value, [message, rest]]);
   }
 
   /** The person has seen the chat up to there. */

@@ -13,7 +13,7 @@ export interface Pending {
   deciding: boolean;
 }
 
-export interface Settled {
+interface Settled {
   view: PermissionView;
   text: string;
 }

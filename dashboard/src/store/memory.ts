@@ -40,7 +40,7 @@ function write(key: string, text: string): void {
   }
 }
 
-export const isBoolean = (value: unknown): value is boolean => typeof value === "boolean";
+const isBoolean = (value: unknown): value is boolean => typeof value === "boolean";
 export const isNumber = (value: unknown): value is number => typeof value === "number";
 
 export type Theme = "system" | "light" | "dark";

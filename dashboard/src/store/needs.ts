@@ -42,7 +42,7 @@ export class Needs {
 
 const keyOf = (need: Need): string => `${need.kind} ${need.message}`;
 
-export const isOpenQuestion = (item: Item): boolean =>
+const isOpenQuestion = (item: Item): boolean =>
   item.badges.some((badge) => badge.type === "question" && badge.value === "true");
 
 /** The person replied in a thread: questions in it are answered, as the hub sees it, too. */

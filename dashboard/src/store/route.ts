@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 
-export const VIEWS = ["needs", "chat", "agents", "tasks", "instances", "search", "activity", "settings"] as const;
+const VIEWS = ["needs", "chat", "agents", "tasks", "instances", "search", "activity", "settings"] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Route {

@@ -1,7 +1,8 @@
 // Messages as Markdown, from an allow-list into nodes: what is not listed here is shown as the text it is.
 //
 // Nothing is ever parsed as HTML. Links go to http and https only and open apart from the page; images are not loaded,
-// they become links; HTML is text.
+// they become links; HTML is text. What is drawn may be bounded in elements: blocks that have no room are left out, and
+// what is inside a line is then the text as it was written.
 
 import { Lexer, type Token, type Tokens } from "marked";
 import type { ComponentChild, VNode } from "preact";
@@ -31,101 +32,163 @@ function parse(text: string): Token[] | null {
 /** What the renderer needs to know of the world: which names are those of agents. */
 export type IsName = (name: string) => boolean;
 
-export function Markdown({ text, isName }: { text: string; isName: IsName }): VNode {
+/** A text as nodes, of at most about `room` elements: how many there are, and whether something was left out. */
+export interface Drawn {
+  nodes: ComponentChild[];
+  elements: number;
+  short: boolean;
+}
+
+export function draw(text: string, isName: IsName, room = Number.POSITIVE_INFINITY): Drawn {
   const tokens = parse(text);
-  return <>{tokens === null ? <p class="literal">{plain(text)}</p> : blocks(tokens, isName, 0)}</>;
+  const look = new Look(isName, room);
+  const nodes = tokens === null ? [<p class="literal">{plain(text, look)}</p>] : blocks(tokens, look, 0);
+  return { nodes, elements: look.used, short: look.short };
 }
 
-function blocks(tokens: readonly Token[], isName: IsName, depth: number): ComponentChild[] {
-  return tokens.map((token) => block(token, isName, depth));
+export function Markdown({ text, isName, room }: { text: string; isName: IsName; room?: number }): VNode {
+  return <>{draw(text, isName, room).nodes}</>;
 }
 
-function block(token: Token, isName: IsName, depth: number): ComponentChild {
-  if (depth > DEPTH) return <p class="literal">{plain(token.raw)}</p>;
-  switch (token.type) {
-    case "space":
-      return null;
-    case "hr":
-      return <hr />;
-    case "paragraph":
-      return <p>{inline((token as Tokens.Paragraph).tokens, isName, depth + 1)}</p>;
-    case "text": {
-      const { tokens, text } = token as Tokens.Text;
-      return tokens === undefined ? words(text, isName) : inline(tokens, isName, depth + 1);
+/** How one text is drawn: for whom, and how many elements it may still have. */
+class Look {
+  used = 0;
+  short = false;
+
+  constructor(
+    readonly isName: IsName,
+    private readonly room: number,
+  ) {}
+
+  /** Take so many elements, if there is room for them. */
+  take(elements = 1): boolean {
+    if (this.used + elements > this.room) {
+      this.short = true;
+      return false;
     }
-    case "heading": {
-      const { tokens, depth: level } = token as Tokens.Heading;
-      return <p class={`heading h${level}`}>{inline(tokens, isName, depth + 1)}</p>;
+    this.used += elements;
+    return true;
+  }
+
+  /** Take so many in any case: a block is drawn also where there is little room. */
+  count(elements = 1): void {
+    this.used += elements;
+  }
+
+  /** As many of a row as there is room for; at least the first. */
+  fitting<Each>(row: readonly Each[], made: (each: Each) => ComponentChild): ComponentChild[] {
+    const found: ComponentChild[] = [];
+    for (const each of row) {
+      if (found.length > 0 && this.used >= this.room) {
+        this.short = true;
+        break;
+      }
+      found.push(made(each));
     }
-    case "code": {
-      const { text, lang } = token as Tokens.Code;
-      return <CodeBlock text={text} language={lang ?? ""} />;
-    }
-    case "blockquote":
-      return <blockquote>{blocks((token as Tokens.Blockquote).tokens, isName, depth + 1)}</blockquote>;
-    case "list":
-      return list(token as Tokens.List, isName, depth);
-    case "table":
-      return table(token as Tokens.Table, isName, depth);
-    default:
-      return <p class="literal">{plain(token.raw)}</p>;
+    return found;
   }
 }
 
-function list(token: Tokens.List, isName: IsName, depth: number): VNode {
-  const items = token.items.map((item) => (
-    <li class={item.task ? "todo" : undefined}>
-      {item.task && (
-        <input
-          type="checkbox"
-          checked={item.checked === true}
-          disabled
-          aria-label={item.checked ? "done" : "not done"}
-        />
-      )}
-      {blocks(
-        item.tokens.filter((inner) => inner.type !== "checkbox"),
-        isName,
-        depth + 1,
-      )}
-    </li>
-  ));
+function blocks(tokens: readonly Token[], look: Look, depth: number): ComponentChild[] {
+  return look.fitting(tokens, (token) => block(token, look, depth));
+}
+
+function block(token: Token, look: Look, depth: number): ComponentChild {
+  if (token.type === "space") return null;
+  if (token.type === "text") {
+    const { tokens, text } = token as Tokens.Text;
+    return tokens === undefined ? words(text, look) : inline(tokens, look, depth + 1);
+  }
+  look.count(token.type === "code" ? 2 : 1);
+  if (depth > DEPTH) return <p class="literal">{plain(token.raw, look)}</p>;
+  switch (token.type) {
+    case "hr":
+      return <hr />;
+    case "paragraph":
+      return <p>{inline((token as Tokens.Paragraph).tokens, look, depth + 1)}</p>;
+    case "heading": {
+      const { tokens, depth: level } = token as Tokens.Heading;
+      return <p class={`heading h${level}`}>{inline(tokens, look, depth + 1)}</p>;
+    }
+    case "code": {
+      const { text, lang } = token as Tokens.Code;
+      return CodeBlock({ text, language: lang ?? "", look }); // called, so that its elements are counted now
+    }
+    case "blockquote":
+      return <blockquote>{blocks((token as Tokens.Blockquote).tokens, look, depth + 1)}</blockquote>;
+    case "list":
+      return list(token as Tokens.List, look, depth);
+    case "table":
+      return table(token as Tokens.Table, look, depth);
+    default:
+      return <p class="literal">{plain(token.raw, look)}</p>;
+  }
+}
+
+function list(token: Tokens.List, look: Look, depth: number): VNode {
+  const items = look.fitting(token.items, (item) => {
+    look.count(item.task ? 2 : 1);
+    return (
+      <li class={item.task ? "todo" : undefined}>
+        {item.task && (
+          <input
+            type="checkbox"
+            checked={item.checked === true}
+            disabled
+            aria-label={item.checked ? "done" : "not done"}
+          />
+        )}
+        {blocks(
+          item.tokens.filter((inner) => inner.type !== "checkbox"),
+          look,
+          depth + 1,
+        )}
+      </li>
+    );
+  });
   const start = typeof token.start === "number" ? token.start : 1;
   return token.ordered ? <ol start={start}>{items}</ol> : <ul>{items}</ul>;
 }
 
-function table(token: Tokens.Table, isName: IsName, depth: number): VNode {
-  const cells = (row: Tokens.TableCell[], Cell: "th" | "td"): VNode => (
-    <tr>
-      {row.map((cell) => (
-        <Cell>{inline(cell.tokens, isName, depth + 1)}</Cell>
-      ))}
-    </tr>
-  );
+function table(token: Tokens.Table, look: Look, depth: number): VNode {
+  const cells = (row: Tokens.TableCell[], Cell: "th" | "td"): VNode => {
+    look.count(1 + row.length);
+    return (
+      <tr>
+        {row.map((cell) => (
+          <Cell>{inline(cell.tokens, look, depth + 1)}</Cell>
+        ))}
+      </tr>
+    );
+  };
+  look.count(3);
   return (
     <div class="table" tabIndex={0} role="region" aria-label="table">
       <table>
         <thead>{cells(token.header, "th")}</thead>
-        <tbody>{token.rows.map((row) => cells(row, "td"))}</tbody>
+        <tbody>{look.fitting(token.rows, (row) => cells(row, "td"))}</tbody>
       </table>
     </div>
   );
 }
 
-function inline(tokens: readonly Token[], isName: IsName, depth: number): ComponentChild[] {
-  return tokens.map((token) => span(token, isName, depth));
+function inline(tokens: readonly Token[], look: Look, depth: number): ComponentChild[] {
+  return tokens.map((token) => span(token, look, depth));
 }
 
-function span(token: Token, isName: IsName, depth: number): ComponentChild {
-  if (depth > DEPTH) return plain(token.raw);
-  const inner = (): ComponentChild[] => inline((token as { tokens?: Token[] }).tokens ?? [], isName, depth + 1);
+function span(token: Token, look: Look, depth: number): ComponentChild {
+  if (depth > DEPTH) return plain(token.raw, look);
+  const inner = (): ComponentChild[] => inline((token as { tokens?: Token[] }).tokens ?? [], look, depth + 1);
   switch (token.type) {
     case "text": {
       const { tokens, text } = token as Tokens.Text;
-      return tokens === undefined ? words(text, isName) : inline(tokens, isName, depth + 1);
+      return tokens === undefined ? words(text, look) : inline(tokens, look, depth + 1);
     }
     case "escape":
-      return plain((token as Tokens.Escape).text);
+      return plain((token as Tokens.Escape).text, look);
+  }
+  if (!look.take()) return plain(token.raw, look);
+  switch (token.type) {
     case "strong":
       return <strong>{inner()}</strong>;
     case "em":
@@ -133,24 +196,24 @@ function span(token: Token, isName: IsName, depth: number): ComponentChild {
     case "del":
       return <del>{inner()}</del>;
     case "codespan":
-      return <code>{plain((token as Tokens.Codespan).text)}</code>;
+      return <code>{plain((token as Tokens.Codespan).text, look)}</code>;
     case "br":
       return <br />;
     case "link":
-      return link((token as Tokens.Link).href, inner(), token.raw);
+      return link((token as Tokens.Link).href, inner(), token.raw, look);
     case "image": {
       const { href, text } = token as Tokens.Image;
-      return link(href, [`image: ${text || href}`], token.raw);
+      return link(href, [`image: ${text || href}`], token.raw, look);
     }
     default:
-      return plain(token.raw);
+      return plain(token.raw, look);
   }
 }
 
 /** A link if it is one to the web, else the text that was written. */
-function link(href: string, children: ComponentChild[], raw: string): ComponentChild {
+function link(href: string, children: ComponentChild[], raw: string, look: Look): ComponentChild {
   const address = webAddress(href);
-  if (address === null) return plain(raw);
+  if (address === null) return plain(raw, look);
   return (
     <a href={address} title={address} target="_blank" rel="noopener noreferrer nofollow">
       {children}
@@ -170,17 +233,17 @@ export function webAddress(href: string): string | null {
 const MENTION = /(^|[^\p{L}\p{N}@/.])@([A-Za-z0-9][A-Za-z0-9._-]{0,63})/gu;
 
 /** Text with the mentions of agents in it set off. */
-function words(text: string, isName: IsName): ComponentChild[] {
+function words(text: string, look: Look): ComponentChild[] {
   const found: ComponentChild[] = [];
   let end = 0;
   for (const match of text.matchAll(MENTION)) {
-    const name = longestName(match[2] ?? "", isName);
-    if (name === null) continue;
+    const name = longestName(match[2] ?? "", look.isName);
+    if (name === null || !look.take()) continue;
     const start = match.index + (match[1] ?? "").length;
-    found.push(...plain(text.slice(end, start)), <span class="mention">@{name}</span>);
+    found.push(...plain(text.slice(end, start), look), <span class="mention">@{name}</span>);
     end = start + 1 + name.length;
   }
-  found.push(...plain(text.slice(end)));
+  found.push(...plain(text.slice(end), look));
   return found;
 }
 
@@ -196,9 +259,10 @@ function longestName(written: string, isName: IsName): string | null {
   return null;
 }
 
-function plain(text: string): ComponentChild[] {
+/** Text with everything unseen in it marked, set off as long as there is room for that. */
+function plain(text: string, look?: Look): ComponentChild[] {
   return upright(text).map((part) =>
-    part.mark === undefined ? (
+    part.mark === undefined || look?.take() === false ? (
       part.text
     ) : (
       <span class="unseen" title={part.mark}>
@@ -208,13 +272,17 @@ function plain(text: string): ComponentChild[] {
   );
 }
 
-export function CodeBlock({ text, language }: { text: string; language: string }): VNode {
+export function CodeBlock({ text, language, look }: { text: string; language: string; look?: Look }): VNode {
+  const pieces = highlight(text, language);
+  const coloured = look?.take(pieces.filter((piece) => piece.tone !== "plain").length) !== false;
   return (
     <pre class="code" dir="ltr" tabIndex={0} role="group" aria-label={language ? `${language} code` : "code"}>
       <code>
-        {highlight(text, language).flatMap(({ tone, text: piece }) =>
-          tone === "plain" ? plain(piece) : [<span class={`t-${tone}`}>{plain(piece)}</span>],
-        )}
+        {coloured
+          ? pieces.flatMap(({ tone, text: piece }) =>
+              tone === "plain" ? plain(piece, look) : [<span class={`t-${tone}`}>{plain(piece, look)}</span>],
+            )
+          : plain(text, look)}
       </code>
     </pre>
   );

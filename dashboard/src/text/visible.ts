@@ -28,11 +28,11 @@ const UNSEEN_ALL = new RegExp(`(?:(?![\\t\\n])${UNSEEN})+`, "gu");
 // Only what turns the order of other characters around: what chat messages must not do either.
 const TURNING_ALL = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu;
 
-export function codeOf(character: string): string {
+function codeOf(character: string): string {
   return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-export function nameOf(character: string): string {
+function nameOf(character: string): string {
   const code = codeOf(character);
   const name = NAMES[code];
   return name === undefined ? code : `${code} ${name}`;

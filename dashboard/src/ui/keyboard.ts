@@ -11,7 +11,7 @@ function isTyping(target: EventTarget | null): boolean {
 }
 
 /** Whether a key is one of ours: no modifier but Shift, and not inside a field or a dialog. */
-export function isFree(event: KeyboardEvent): boolean {
+function isFree(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return false;
   if (isTyping(event.target)) return false;
   return !(event.target instanceof Element && event.target.closest("dialog"));

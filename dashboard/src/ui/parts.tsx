@@ -107,9 +107,9 @@ export function Ago({ iso, suffix = "" }: { iso: string; suffix?: string }): VNo
   );
 }
 
-export function At({ iso }: { iso: string }): VNode {
+export function At({ iso, class: name }: { iso: string; class?: string }): VNode {
   return (
-    <time dateTime={iso} title={wholeTime(iso)}>
+    <time class={name} dateTime={iso} title={wholeTime(iso)}>
       {clockTime(iso)}
     </time>
   );

@@ -1,11 +1,14 @@
 // A list of any length of which only the rows near the eye are in the page.
 //
+// However many rows fit on the screen, their elements stay within `ELEMENTS`: what lies beyond the screen is drawn only
+// if there is room, and if what is on it has too many already, the rest of it is drawn tight.
 // Rows have heights nobody knows before: they are guessed, measured when shown, and remembered. Invariants: the first
 // row that is seen stays where it is when rows before it come, go or turn out higher; whoever is at the end stays there.
 
 import type { ComponentChild, VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
+export const ELEMENTS = 275; // the tools of a row that is pointed at, and a divider, come on top
 const GUESS_PX = 64;
 const BEYOND_PX = 240; // rows this far outside are in the page, too
 const NEAR_PX = 600; // this near an end, more is asked for
@@ -19,7 +22,9 @@ export interface WindowedHandle {
 interface Props<Row> {
   rows: readonly Row[];
   keyOf: (row: Row) => string;
-  render: (row: Row, index: number) => ComponentChild;
+  render: (row: Row, index: number, tight: boolean) => ComponentChild;
+  /** How many elements a row has, tight or not. */
+  elementsOf: (row: Row, index: number, tight: boolean) => number;
   label: string;
   /** Called when the start or the end comes near. */
   nearStart?: (() => void) | undefined;
@@ -52,10 +57,42 @@ export function rowAt(offsets: Float64Array, y: number): number {
   return low;
 }
 
+export interface Drawn {
+  first: number;
+  last: number;
+  /** From this row on they are drawn tight; beyond the last if there is room for all. */
+  tightFrom: number;
+}
+
+/** Which rows are drawn: those in `sight` in any case, and of those `near` it as many as there is room for. */
+export function drawnRows(
+  sight: [number, number],
+  near: [number, number],
+  elementsOf: (index: number, tight: boolean) => number,
+): Drawn {
+  let [first, last] = sight;
+  let tight = 0;
+  for (let index = first; index <= last; index += 1) tight += elementsOf(index, true);
+  let room = ELEMENTS;
+  for (let index = first; index <= last; index += 1) {
+    tight -= elementsOf(index, true);
+    room -= elementsOf(index, false);
+    if (room < tight) return { first, last, tightFrom: index };
+  }
+  const fits = (index: number): boolean => {
+    room -= elementsOf(index, false);
+    return room >= 0;
+  };
+  while (last < near[1] && fits(last + 1)) last += 1;
+  while (first > near[0] && fits(first - 1)) first -= 1;
+  return { first, last, tightFrom: last + 1 };
+}
+
 export function Windowed<Row>({
   rows,
   keyOf,
   render,
+  elementsOf,
   label,
   nearStart,
   nearEnd,
@@ -78,8 +115,14 @@ export function Windowed<Row>({
   const total = offsets[keys.length] ?? 0;
   const lead = body.current?.offsetTop ?? 0;
   const top = view.top - lead;
-  const first = rowAt(offsets, top - BEYOND_PX);
-  const last = rows.length === 0 ? -1 : rowAt(offsets, top + view.height + BEYOND_PX);
+  const { first, last, tightFrom } =
+    rows.length === 0
+      ? { first: 0, last: -1, tightFrom: 0 }
+      : drawnRows(
+          [rowAt(offsets, top), rowAt(offsets, top + view.height)],
+          [rowAt(offsets, top - BEYOND_PX), rowAt(offsets, top + view.height + BEYOND_PX)],
+          (index, tight) => elementsOf(rows[index] as Row, index, tight),
+        );
 
   const look = (): void => {
     const element = scroller.current;
@@ -93,6 +136,11 @@ export function Windowed<Row>({
     if (element.scrollTop < NEAR_PX) nearStart?.();
     if (element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX) nearEnd?.();
     onView?.(atEnd.current, rows[rowAt(offsets, y + element.clientHeight - 8)]);
+  };
+
+  // What is unfolded grows downwards, also at the end.
+  const hold = (event: Event): void => {
+    if (event.target instanceof Element && event.target.closest("[data-grows]") !== null) atEnd.current = false;
   };
 
   // Before the browser paints: measure what was drawn, and put the anchor back to where it was.
@@ -157,7 +205,15 @@ export function Windowed<Row>({
   }
 
   return (
-    <div ref={scroller} class="windowed" role="region" aria-label={label} tabIndex={0} onScroll={look}>
+    <div
+      ref={scroller}
+      class="windowed"
+      role="region"
+      aria-label={label}
+      tabIndex={0}
+      onScroll={look}
+      onClickCapture={hold}
+    >
       {before}
       <div
         ref={body}
@@ -171,7 +227,7 @@ export function Windowed<Row>({
           const key = keys[first + index] ?? "";
           return (
             <div key={key} data-key={key} class="windowed-row">
-              {render(row, first + index)}
+              {render(row, first + index, first + index >= tightFrom)}
             </div>
           );
         })}

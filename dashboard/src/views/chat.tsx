@@ -11,7 +11,7 @@ import { onKeys } from "../ui/keyboard";
 import { Button, Empty, IconButton } from "../ui/parts";
 import { Windowed, type WindowedHandle } from "../ui/windowed";
 import { Composer, focusComposer } from "./composer";
-import { copyLink, flag, MessageRow } from "./message";
+import { copyLink, flag, frameElementsOf, isNameOf, MessageRow, textElementsOf } from "./message";
 import { Thread } from "./thread";
 
 const TOGETHER_MS = 5 * 60_000;
@@ -152,6 +152,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   const [atEnd, setAtEnd] = useState(true);
   const [active, setActive] = useState<string | null>(target);
   const seek = useSeek(handle, timeline.items.value);
+  const elements = useElements();
   const unreadFrom = useRef(app.readUpto.value).current; // where the person was when the chat was opened
   const items = timeline.items.value;
   const loading = timeline.loading.value;
@@ -230,9 +231,11 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
           </p>
         }
         after={<div class="tail" />}
-        render={(item, index) => (
+        elementsOf={(item, index, tight) => elements(item, hasHead(items[index - 1], item), tight)}
+        render={(item, index, tight) => (
           <Row
             item={item}
+            tight={tight}
             before={items[index - 1]}
             unreadFrom={filtered ? 0 : unreadFrom}
             active={item.message === active}
@@ -267,6 +270,19 @@ export function useSeek(
   };
 }
 
+/** How many elements the row of a message has; those of its text are remembered as long as it is the same. */
+export function useElements(): (item: Item, head: boolean, tight: boolean) => number {
+  const names = useApp().agentNames.value;
+  return useMemo(() => {
+    const known = new WeakMap<Item, number>();
+    return (item, head, tight) => {
+      const text = tight ? 1 : (known.get(item) ?? textElementsOf(item, isNameOf(names)));
+      if (!tight) known.set(item, text);
+      return text + frameElementsOf(item, head);
+    };
+  }, [names]);
+}
+
 const keyOf = (item: Item): string => item.message;
 
 function Row({
@@ -274,11 +290,13 @@ function Row({
   before,
   unreadFrom,
   active,
+  tight,
 }: {
   item: Item;
   before: Item | undefined;
   unreadFrom: number;
   active: boolean;
+  tight: boolean;
 }): VNode {
   const newDay = before === undefined || dayKey(before.ts) !== dayKey(item.ts);
   const firstUnread =
@@ -286,16 +304,20 @@ function Row({
     (before === undefined || before.seq <= unreadFrom) &&
     unreadFrom > 0 &&
     before !== undefined;
-  const head = newDay || firstUnread || before === undefined || !together(before, item);
+  const head = firstUnread || hasHead(before, item);
   const marks: ComponentChild[] = [];
   if (newDay) marks.push(<Divider text={dayName(item.ts)} />);
   if (firstUnread) marks.push(<Divider text="New" fresh />);
   return (
     <>
       {marks}
-      <MessageRow item={item} head={head} active={active} />
+      <MessageRow item={item} head={head} active={active} tight={tight} />
     </>
   );
+}
+
+function hasHead(before: Item | undefined, item: Item): boolean {
+  return before === undefined || dayKey(before.ts) !== dayKey(item.ts) || !together(before, item);
 }
 
 export function together(before: Item, item: Item): boolean {

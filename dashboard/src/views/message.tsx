@@ -5,15 +5,18 @@ import { useState } from "preact/hooks";
 import type { Item, PageFrame, RecipientView } from "../protocol";
 import { go, hrefOf, threadHref } from "../store/route";
 import { announce, attempt, toast } from "../store/toasts";
-import { CodeBlock, Markdown } from "../text/markdown";
+import { CodeBlock, draw, type IsName } from "../text/markdown";
 import { useApp } from "../ui/context";
 import { Icon } from "../ui/icons";
 import { At, Avatar, BadgeChip, Button, Chip, copyText, Dialog, Field, Foreign, IconButton } from "../ui/parts";
 
-const FOLDED_CHARS = 2_400;
-const FOLDED_LINES = 40;
+// As much of a long message is shown until one asks for all of it, so that a screen full of them stays light.
+const FOLDED_CHARS = 1_600;
+const FOLDED_LINES = 20;
+const FOLDED_ELEMENTS = 60;
+const TIGHT_ELEMENTS = 1;
 
-export interface MessageProps {
+interface MessageProps {
   item: Item;
   /** Whether author and time are shown; a message right after one of the same author needs neither. */
   head?: boolean;
@@ -21,9 +24,11 @@ export interface MessageProps {
   inThread?: boolean;
   active?: boolean;
   quiet?: boolean; // no actions: a preview
+  /** There is room for its text only: as little of its form as can be is drawn. */
+  tight?: boolean;
 }
 
-export const nameOfAuthor = (item: Item): string =>
+const nameOfAuthor = (item: Item): string =>
   item.source === "user"
     ? "You"
     : item.source === "cli"
@@ -38,11 +43,14 @@ export function MessageRow({
   inThread = false,
   active = false,
   quiet = false,
+  tight = false,
 }: MessageProps): VNode {
   const app = useApp();
   const [over, setOver] = useState(false);
   const badges = item.badges.filter((badge) => !(badge.type === "importance" && badge.value === "normal"));
   const strayed = item.thread !== null && !inThread && !quiet;
+  const foot = badges.length > 0 || item.to !== null || item.replies > 0 || strayed;
+  const body = <Body item={item} room={tight ? TIGHT_ELEMENTS : FOLDED_ELEMENTS} />;
   const tools = !quiet && (over || active);
   return (
     <article
@@ -54,64 +62,77 @@ export function MessageRow({
       onFocusCapture={() => setOver(true)}
       onBlurCapture={() => setOver(false)}
     >
-      {head ? (
-        <Avatar name={item.from_name} source={item.source} />
+      {head ? <Avatar name={item.from_name} source={item.source} /> : <At iso={item.ts} class="gutter" />}
+      {head || foot ? (
+        <div class="message-main">
+          {head && (
+            <header class="message-head">
+              <Foreign text={nameOfAuthor(item)} class="author" />
+              <At iso={item.ts} />
+              {item.private && (
+                <Chip tone="quiet" title="Only those it names, its author and you can read it.">
+                  <Icon name="lock" size={12} />
+                  direct
+                </Chip>
+              )}
+              {item.quiet && (
+                <Chip tone="quiet" title="Agents that only answer each other wake nobody any more.">
+                  wakes nobody
+                </Chip>
+              )}
+            </header>
+          )}
+          {body}
+          {foot && (
+            <footer class="message-foot">
+              {badges.map((badge) => (
+                <BadgeChip badge={badge} />
+              ))}
+              {item.replies > 0 && !inThread && (
+                <a class="thread-link" href={threadHref(item.message)}>
+                  {item.replies === 1 ? "1 reply" : `${item.replies} replies`}
+                </a>
+              )}
+              {strayed && item.thread !== null && (
+                <a class="thread-link" href={threadHref(item.thread, item.message)}>
+                  in a thread
+                </a>
+              )}
+              {item.to !== null && <Receipts item={item} />}
+            </footer>
+          )}
+        </div>
       ) : (
-        <span class="gutter">
-          <At iso={item.ts} />
-        </span>
+        body
       )}
-      <div class="message-main">
-        {head && (
-          <header class="message-head">
-            <Foreign text={nameOfAuthor(item)} class="author" />
-            <At iso={item.ts} />
-            {item.private && (
-              <Chip tone="quiet" title="Only those it names, its author and you can read it.">
-                <Icon name="lock" size={12} />
-                direct
-              </Chip>
-            )}
-            {item.quiet && (
-              <Chip tone="quiet" title="Agents that only answer each other wake nobody any more.">
-                wakes nobody
-              </Chip>
-            )}
-          </header>
-        )}
-        <Body item={item} />
-        {(badges.length > 0 || item.to !== null || item.replies > 0 || strayed) && (
-          <footer class="message-foot">
-            {badges.map((badge) => (
-              <BadgeChip badge={badge} />
-            ))}
-            {item.replies > 0 && !inThread && (
-              <a class="thread-link" href={threadHref(item.message)}>
-                {item.replies === 1 ? "1 reply" : `${item.replies} replies`}
-              </a>
-            )}
-            {strayed && item.thread !== null && (
-              <a class="thread-link" href={threadHref(item.thread, item.message)}>
-                in a thread
-              </a>
-            )}
-            {item.to !== null && <Receipts item={item} />}
-          </footer>
-        )}
-      </div>
       {tools && <Tools item={item} inThread={inThread} app={app} />}
     </article>
   );
 }
 
-function Body({ item }: { item: Item }): VNode {
+/** How many elements the text of a message has while it is folded. */
+export function textElementsOf(item: Item, isName: IsName): number {
+  return draw(isLong(item.content) ? beginning(item.content) : item.content, isName, FOLDED_ELEMENTS).elements;
+}
+
+/** How many its row has beside those of the text, or one more where something is not there. */
+export function frameElementsOf(item: Item, head: boolean): number {
+  const foot = item.badges.length * 4 + (item.to === null ? 0 : 3) + Number(item.replies > 0 || item.thread !== null);
+  const chips = head ? (item.private ? 3 : 0) + Number(item.quiet) : 0;
+  const rest = (item.metadata === null ? 0 : 2) + Number(item.more !== null || isLong(item.content));
+  return (head ? 8 : 4) + (foot === 0 ? 0 : foot + (head ? 1 : 2)) + chips + rest;
+}
+
+function Body({ item, room }: { item: Item; room: number }): VNode {
   const app = useApp();
-  const [whole, setWhole] = useState(false);
-  const [rest, setRest] = useState<string | null>(null);
+  const rest = app.unfolded.value.get(item.message);
+  const whole = rest !== undefined;
+  const [data, setData] = useState(false);
   const text = item.content + (rest ?? "");
-  const folded = !whole && isLong(text);
-  const names = app.agentNames.value;
-  const isName = (name: string): boolean => name === "here" || name === "user" || names.includes(name);
+  const long = !whole && isLong(text);
+  const isName = isNameOf(app.agentNames.value);
+  const drawn = draw(long ? beginning(text) : text, isName, whole ? undefined : room);
+  const folded = long || drawn.short;
   const readRest = async (): Promise<void> => {
     let more: number | null = item.more;
     let read = "";
@@ -120,29 +141,33 @@ function Body({ item }: { item: Item }): VNode {
       read += page.items[0]?.content ?? "";
       more = page.items[0]?.more ?? null;
     }
-    setRest(read);
+    app.unfold(item.message, read);
   };
   return (
     <div class="md" dir="auto">
-      <Markdown text={folded ? beginning(text) : text} isName={isName} />
+      {drawn.nodes}
       {folded && (
-        <button type="button" class="unfold" onClick={() => setWhole(true)}>
-          Show all of it
+        <button type="button" class="unfold" data-grows onClick={() => app.unfold(item.message)}>
+          Show more
         </button>
       )}
-      {!folded && item.more !== null && rest === null && (
-        <button type="button" class="unfold" onClick={() => void attempt(readRest)}>
+      {!folded && item.more !== null && !rest && (
+        <button type="button" class="unfold" data-grows onClick={() => void attempt(readRest)}>
           Read the rest
         </button>
       )}
       {item.metadata !== null && (
-        <details class="metadata">
+        <details class="metadata" onToggle={(event) => setData(event.currentTarget.open)}>
           <summary>data</summary>
-          <CodeBlock text={JSON.stringify(item.metadata, null, 2)} language="json" />
+          {data && <CodeBlock text={JSON.stringify(item.metadata, null, 2)} language="json" />}
         </details>
       )}
     </div>
   );
+}
+
+export function isNameOf(names: readonly string[]): IsName {
+  return (name) => name === "here" || name === "user" || names.includes(name);
 }
 
 export function isLong(text: string): boolean {
@@ -190,7 +215,7 @@ function Receipts({ item }: { item: Item }): VNode | null {
   );
 }
 
-export function ReceiptsDialog({ item, onClose }: { item: Item; onClose: () => void }): VNode {
+function ReceiptsDialog({ item, onClose }: { item: Item; onClose: () => void }): VNode {
   const app = useApp();
   const [recipients, setRecipients] = useState<readonly RecipientView[] | null>(null);
   if (recipients === null) {
@@ -254,7 +279,7 @@ const KNOWN_BADGES: Record<string, string> = {
   "git-commit": "",
 };
 
-export function BadgeDialog({ item, onClose }: { item: Item; onClose: () => void }): VNode {
+function BadgeDialog({ item, onClose }: { item: Item; onClose: () => void }): VNode {
   const app = useApp();
   const [type, setType] = useState("importance");
   const [value, setValue] = useState("high");

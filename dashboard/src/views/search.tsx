@@ -4,7 +4,7 @@ import type { VNode } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Item } from "../protocol";
 import { dayName } from "../store/clock";
-import { go, hrefOf, type Route } from "../store/route";
+import { route as current, go, hrefOf, type Route } from "../store/route";
 import { type Filter, matching } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { onKeys } from "../ui/keyboard";
@@ -34,7 +34,7 @@ export function SearchView({ route }: { route: Route }): VNode {
   }, [JSON.stringify(query)]);
   useEffect(() => () => app.unfollow(timeline), [timeline]);
   const set = (changed: Partial<typeof query>): void =>
-    go(hrefOf("search", null, { ...query, ...changed }), { replace: true });
+    go(hrefOf("search", null, { ...Object.fromEntries(current.value.query), ...changed }), { replace: true });
   useEffect(() => {
     if (words === query.q) return;
     const timer = setTimeout(() => set({ q: words }), TYPING_MS);

@@ -28,7 +28,7 @@ interface Way {
   icon: IconName;
 }
 
-export const WAYS: readonly Way[] = [
+const WAYS: readonly Way[] = [
   { view: "needs", label: "Needs you", icon: "needs" },
   { view: "chat", label: "Chat", icon: "chat" },
   { view: "tasks", label: "Tasks", icon: "tasks" },

@@ -7,7 +7,7 @@ import { threadOf } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { IconButton } from "../ui/parts";
 import { Windowed, type WindowedHandle } from "../ui/windowed";
-import { together, useSeek } from "./chat";
+import { together, useElements, useSeek } from "./chat";
 import { Composer, focusComposer } from "./composer";
 import { MessageRow } from "./message";
 import { TaskCard } from "./tasks";
@@ -16,6 +16,7 @@ export function Thread({ root, target, onClose }: { root: string; target: string
   const app = useApp();
   const handle = useRef<WindowedHandle | null>(null);
   const timeline = useMemo(() => app.follow(threadOf(root)), [root]);
+  const elements = useElements();
   const seek = useSeek(handle, timeline.items.value);
   useEffect(() => {
     void app.link
@@ -37,6 +38,10 @@ export function Thread({ root, target, onClose }: { root: string; target: string
   };
   const items = timeline.items.value;
   const first = items[0]?.message === root ? items[0] : undefined;
+  const headed = (index: number): boolean => {
+    const [before, item] = [items[index - 1], items[index]];
+    return before === undefined || before === first || item === undefined || !together(before, item);
+  };
   const task = app.tasks.byId.value.get(root);
   return (
     <aside class="thread" aria-label="Thread">
@@ -54,16 +59,11 @@ export function Thread({ root, target, onClose }: { root: string; target: string
         nearEnd={() => void timeline.loadLater()}
         before={task !== undefined && <TaskCard task={task} inThread />}
         after={<div class="tail" />}
-        render={(item, index) => {
-          const before = items[index - 1];
+        elementsOf={(item, index, tight) => elements(item, headed(index), tight)}
+        render={(item, index, tight) => {
           return (
             <>
-              <MessageRow
-                item={item}
-                inThread
-                active={item.message === target}
-                head={before === undefined || before === first || !together(before, item)}
-              />
+              <MessageRow item={item} inThread tight={tight} active={item.message === target} head={headed(index)} />
               {item === first && (
                 <p class="replies-count">
                   {item.replies === 0 ? "No reply yet" : item.replies === 1 ? "1 reply" : `${item.replies} replies`}
