@@ -548,7 +548,7 @@ class AskPermission:
 
 @attrs.frozen(kw_only=True)
 class ToolsRan:
-    """What follows is the input of a PostToolUse or PostToolBatch hook, without what the tools answered."""
+    """What follows is the input of a PostToolUse, PostToolUseFailure or PostToolBatch hook, without the answers."""
 
     type: ClassVar = "ran"
     id: str

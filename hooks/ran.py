@@ -1,6 +1,6 @@
 """Shows the hub which tools a session has used and with what input, never what they answered.
 
-    ran.py CONTROL_SOCKET < the input of a PostToolUse or PostToolBatch hook
+    ran.py CONTROL_SOCKET < the input of a PostToolUse, PostToolUseFailure or PostToolBatch hook
 
 Runs beside the session, which does not wait for it, and only while the hub has asked for it. Silence and status 0
 whatever happens.
@@ -24,7 +24,7 @@ from permission import (  # type: ignore[import-not-found]  # noqa: E402
 
 GIVEN_BYTES = 64 << 20  # an answer of a tool may be large
 ALIVE_S = 8
-KEPT = ("hook_event_name", "prompt_id", "agent_id", "tool_name", "tool_input")
+KEPT = ("hook_event_name", "prompt_id", "agent_id", "tool_name", "tool_input", "tool_use_id")
 
 
 def shown(given: bytes) -> bytes:

@@ -1,10 +1,12 @@
 """What ran, against what was allowed. Pure.
 
 An approval is outstanding from the moment it leaves the hub until the session's hooks show its tool. PostToolUse shows
-one tool, PostToolBatch all of a step of the model, after which nothing of that step can run any more. An approval that
-its step does not show was not used (another hook denied it, the person interrupted), unless the step shows the same
-tool with an input that nobody allowed here and no other request accounts for: then what ran may differ from what the
-person saw, which is an alarm.
+one tool with the input that it ran with, and so does PostToolUseFailure. PostToolBatch shows all that the model called
+in a step, after which nothing of that step can begin any more: with the input that the model gave, even where a hook
+put another in its place. So a call of a step says under which id an allowed input was to run, and what ran under that
+id says with which it did. Another one is an alarm. So is the same tool, in a step that does not have the allowed
+input, with one that nobody allowed here and no other request accounts for. Otherwise what a step does not have was not
+used: another hook denied it, or the person interrupted.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ _BOUNDS = Bounds(HOOK_BYTES, HUB_JSON_DEPTH)
 
 @attrs.frozen
 class Use:
-    """A tool with its input."""
+    """A tool with its input. `id`: the model's call that it came from, where the client tells."""
 
     tool: str
     given: JsonObject
+    id: str | None = None
 
     def is_of(self, tool: str, given: JsonObject) -> bool:
         """Whether it is what was asked about. A question's input has the answers added when it was answered."""
@@ -51,7 +54,7 @@ class Ran:
 
 
 def read_ran(raw: bytes) -> Ran:
-    """What ran, from the input of a PostToolUse or PostToolBatch hook. Raises BadFrame."""
+    """What ran, from the input of a PostToolUse, PostToolUseFailure or PostToolBatch hook. Raises BadFrame."""
     fields = parse(raw, _BOUNDS)
     whole = fields.get("hook_event_name") == "PostToolBatch"
     calls = fields.get("tool_calls") if whole else [fields]
@@ -69,7 +72,7 @@ def _use(call: object) -> Use:
     if isinstance(call, dict):
         tool, given = call.get("tool_name"), call.get("tool_input")
         if isinstance(tool, str) and isinstance(given, dict):
-            return Use(tool[:SHORT_TEXT_CHARS], given)
+            return Use(tool[:SHORT_TEXT_CHARS], given, short_text(call.get("tool_use_id")))
     raise BadFrame("expected a tool and its input", path="tool_input")
 
 

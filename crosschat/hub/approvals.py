@@ -3,6 +3,9 @@
 Owns the approvals that are outstanding and the alarms. The comparison is `core.outcomes`'; here is what follows from
 it. Nothing waits here: whatever happens is answered with the lines that the audit is to have of it.
 
+What a step called and what ran may come in either order, because the hooks overtake each other: whichever is first is
+kept until the other comes or the turn ends.
+
 Invariant: the watch file of a session is needed once for each of its approvals, from before the answer leaves until
 its tool was seen, cannot run any more, or is one of too many. A crash forgets them all; what such a tool was given is
 then compared with nothing.
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 OUTSTANDING: Final = 64  # approvals of one session that are followed until their tools ran
 ALARMS: Final = 20
 SHOWN_INSTEAD: Final = 8  # uses that the line of an alarm has the hashes of
+
+
+_Call: TypeAlias = tuple[tuple[int, int], str | None]  # a session's process, and the id of a call there
 
 
 @attrs.frozen(eq=False)
@@ -86,6 +92,8 @@ class Approvals:
         self._log = log
         self._tell = tell
         self._outstanding: list[Request] = []
+        self._called: dict[_Call, Request] = {}  # approvals whose step was shown before what ran
+        self._ran: dict[_Call, Use] = {}  # what ran that nobody was asked about, before its step was shown
 
     def follow(self, approved: Request) -> list[JsonObject]:
         """Call it before the answer leaves: the tool may run at once."""
@@ -99,6 +107,9 @@ class Approvals:
         if approved in self._outstanding:
             self._outstanding.remove(approved)
             self._watch.release(approved.claude.pid)
+            self._called = {call: one for call, one in self._called.items() if one is not approved}
+            if all(one.claude.pin != approved.claude.pin for one in self._outstanding):
+                self._ran = {call: use for call, use in self._ran.items() if call[0] != approved.claude.pin}
 
     def seen(self, by: Witness, ran: Ran, waiting: Sequence[Request]) -> tuple[list[Request], list[JsonObject]]:
         """Take in what ran: which of those that wait were answered in the session's terminal, and the audit's lines."""
@@ -112,17 +123,26 @@ class Approvals:
         answered: list[Request] = []
         lines: list[JsonObject] = []
         for use in ran.uses:
+            call = (by.claude.pin, use.id)
             if (allowed := _first(approved, use)) is not None:
                 approved.remove(allowed)
-                self.unfollow(allowed)
-                lines.append(allowed.line("ran"))
+                if ran.whole and use.id is not None and call not in self._ran:
+                    self._called[call] = allowed
+                else:
+                    other = self._ran.pop(call, None) if ran.whole else None
+                    lines.append(self._has_run(allowed) if other is None else self._ran_otherwise(allowed, [other]))
             elif (found := _first(asking, use)) is not None:
                 asking.remove(found)
                 answered.append(found)
+            elif not ran.whole and (meant := self._called.get(call)) in approved:
+                lines.append(self._ran_otherwise(meant, [use]))
+            elif not ran.whole and use.id is not None and approved and len(self._ran) < OUTSTANDING:
+                self._ran[call] = use
         if ran.whole:  # nothing of this step can still wait or run
             answered += asking
+            called = self._called.values()
             for one in approved:
-                if one.asked.prompt == ran.prompt:
+                if one.asked.prompt == ran.prompt and one not in called:
                     instead = [use for use in unknown if use.tool == one.asked.tool]
                     lines.append(self._ran_otherwise(one, instead) if instead else self._not_run(one))
         return answered, lines
@@ -130,6 +150,10 @@ class Approvals:
     def turn_ended(self, by: Witness, *, session_too: bool) -> list[JsonObject]:
         """The session has ended its turn, with `session_too` itself: nothing of that can run any more."""
         return [self._not_run(one) for one in tuple(self._outstanding) if of_turn(by, one, session_too=session_too)]
+
+    def _has_run(self, approved: Request) -> JsonObject:
+        self.unfollow(approved)
+        return approved.line("ran")
 
     def _not_run(self, approved: Request) -> JsonObject:
         self.unfollow(approved)

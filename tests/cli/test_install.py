@@ -190,7 +190,7 @@ def test_exactly_our_ten_tools_are_allowed(run: Run, plugin: Path) -> None:
 
 def test_the_session_hooks_run_one_script_without_a_shell_before_it(run: Run, plugin: Path) -> None:
     run("install")
-    about_tools = {"PreToolUse", "PermissionRequest", "PostToolUse", "PostToolBatch"}
+    about_tools = {"PreToolUse", "PermissionRequest", "PostToolUse", "PostToolUseFailure", "PostToolBatch"}
     registered = {event: groups for event, groups in hooks(plugin).items() if event not in about_tools}
     expected = {
         "SessionStart": ["start", "wait"], "UserPromptSubmit": ["prompt", "wait"], "Stop": ["stop"],
@@ -225,6 +225,7 @@ def test_permission_is_asked_for_by_scripts_without_a_shell_before_them(run: Run
         ("PreToolUse", "^(?:Edit|MultiEdit|Write|NotebookEdit)$", "ask.sh", "files"),
         ("PreToolUse", "^mcp__(?!plugin_crosschat_hub__)", "ask.sh", "mcp"),
         ("PostToolUse", "", "ran.sh", "PostToolUse"),
+        ("PostToolUseFailure", "", "ran.sh", "PostToolUseFailure"),
         ("PostToolBatch", "", "ran.sh", "PostToolBatch"),
     }
     for (event, *_), hook in found.items():

@@ -408,6 +408,55 @@ async def test_another_input_than_the_one_that_was_shown_is_an_alarm(world: Worl
     assert world.watched == []
 
 
+def step(event: str, **ids: str) -> bytes:
+    """What a hook of a client that tells ids shows: what ran with an id, or what the model called with it."""
+    calls: list[JsonObject] = [
+        {"tool_name": "Bash", "tool_input": {"command": command}, "tool_use_id": one} for one, command in ids.items()
+    ]
+    if event == "PostToolBatch":
+        return request(event=event, tool_calls=calls)
+    return request(event=event, tool_input=calls[0]["tool_input"], tool_use_id=calls[0]["tool_use_id"])
+
+
+RAN_OTHERWISE = [step("PostToolUse", a="rm -r /"), step("PostToolBatch", a="make", b="ls")]
+
+
+@pytest.mark.parametrize("shown", [RAN_OTHERWISE, RAN_OTHERWISE[::-1]], ids=["in order", "overtaken"])
+async def test_another_input_under_the_id_of_the_allowed_call_is_an_alarm(world: World, shown: list[bytes]) -> None:
+    """So the client tells it: the step has what the model called, even where a hook changed what ran."""
+    await allowed(world)
+    for raw in shown:
+        await world.desk.ran(world.hook_pid(), raw)
+    assert world.audit.events == ["decided", "alarm"]
+    assert len(world.seen.alarms) == 1
+    assert world.watched == []
+
+
+@pytest.mark.parametrize("event", ["PostToolUse", "PostToolUseFailure"])
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "overtaken"])
+async def test_what_ran_as_it_was_allowed_beside_others_is_no_alarm(world: World, event: str, turned: bool) -> None:
+    await allowed(world)
+    shown = [step("PostToolUse", b="ls"), step(event, a="make"), step("PostToolBatch", a="make", b="ls")]
+    for raw in shown[::-1] if turned else shown:
+        await world.desk.ran(world.hook_pid(), raw)
+    await world.desk.ran(world.hook_pid(), step("PostToolBatch", c="ls"))
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    assert world.audit.events == ["decided", "ran"]
+    assert world.seen.alarms == []
+    assert world.watched == []
+
+
+async def test_a_call_that_no_hook_shows_to_have_run_did_not(world: World) -> None:
+    await allowed(world)
+    await world.desk.ran(world.hook_pid(), step("PostToolBatch", a="make"))
+    await world.desk.ran(world.hook_pid(), step("PostToolBatch", b="ls"))
+    assert world.audit.events == ["decided"]
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    assert world.audit.events == ["decided", "not_run"]
+    await world.desk.ran(world.hook_pid(), step("PostToolUse", a="rm"))
+    assert world.seen.alarms == []
+
+
 async def test_a_step_in_which_the_allowed_tool_did_not_run_is_no_alarm(world: World) -> None:
     await allowed(world)
     await world.desk.ran(world.hook_pid(), ran(event="PostToolBatch"))
