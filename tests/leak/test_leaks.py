@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,23 +17,23 @@ import trio.testing
 import trio_websocket
 
 from crosschat import lock, websocket, wire
+from crosschat.bridge import tools
+from crosschat.bridge.main import open_session
+from crosschat.bridge.waiting import Call
 from crosschat.errors import DataDirectoryError
 from crosschat.hub.parts import Options
 from crosschat.hub.recovery import recover
 from crosschat.hub.tree import Hub
 from crosschat.journal.files import RealFiles
 from crosschat.model import Message
-from crosschat.paths import Home
+from crosschat.paths import Configuration, Home
 from tests.bridge.fakes import FakeHub, session_with
 from tests.hub.rig import CancelAt, silent_log
-from tests.live.rig import HELLO, Control, Program, eventually, inspect, join, open_client
+from tests.live.rig import HELLO, Control, HubProcess, Program, eventually, inspect, join, open_client
 from tests.live.screen import paired
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tests.live.rig import HubProcess
 
 ROUNDS = 200
 
@@ -247,6 +249,56 @@ async def test_a_hub_whose_second_socket_cannot_be_opened_leaves_no_first(place:
     gc.collect()
     assert descriptors() <= before
     os.close(held)
+
+
+async def call_until_cancelled(home: Home, step: int, acked: list[str]) -> bool:
+    """A session's short life in its bridge: open, join, send, wait, close; cancelled at `step`. True if it was through
+    before that came."""
+
+    async def report(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    canceller = CancelAt(step)
+    done = False
+    trio.lowlevel.add_instrument(canceller)
+    try:
+        with canceller.scope:
+            session = open_session(Configuration(home=home), Path("/"))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.link.run)
+                nursery.start_soon(session.wake.run)
+                sent = await tools.answer(session, "send_message", {"content": f"text {step}"}, Call(1, report))
+                assert not sent.failed, sent.text
+                acked.append(f"text {step}")
+                await tools.answer(session, "wait_for_messages", {"timeoutMs": 1}, Call(2, report))
+                nursery.cancel_scope.cancel()
+            done = True
+    finally:
+        trio.lowlevel.remove_instrument(canceller)
+    return done
+
+
+@needs_proc
+@pytest.mark.slow
+async def test_a_cancel_at_any_step_of_a_bridge_leaves_nothing_open_and_loses_nothing_acked(place: Path) -> None:
+    acked: list[str] = []
+    with HubProcess(place / "home", "--stay", "--quotas", '{"messages_per_s": 1e6, "messages_burst": 1000000}') as hub:
+        home = hub.started().home
+        assert await call_until_cancelled(home, 10**9, acked)  # whatever is made once is made here
+        gc.collect()
+        open_before, tasks_before = descriptors(), trio.lowlevel.current_statistics().tasks_living
+        step = 1
+        while not await call_until_cancelled(home, step, acked):
+            step += 1
+        assert step > 30, "the sweep ended early"
+        gc.collect()
+        assert descriptors() <= open_before, "descriptors are left open"
+        assert trio.lowlevel.current_statistics().tasks_living == tasks_before
+        assert threading.active_count() <= 16
+        lines = [json.loads(line) for line in (home.root / "log" / "000001.jsonl").read_bytes().splitlines()]
+    stored = [line["content"] for line in lines if line["kind"] == "message"]
+    assert [text for text in acked if text not in stored] == []
+    assert len(stored) == len(set(stored))
 
 
 @needs_proc
