@@ -32,6 +32,7 @@ ANSWER_DEADLINE_S: Final = 10.0
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 AGAIN_PAUSE_S: Final = 0.05
+CROWD_PAUSE_S: Final = 0.02
 FOLLOW_PATIENCE_S: Final = 10.0  # whoever needs a hub starts one; who only follows waits so long for that
 PAGE_DEADLINE_S: Final = 3.0  # the page comes up after the doors
 PAGE_POLL_S: Final = 0.02
@@ -106,17 +107,7 @@ class Control:
     @classmethod
     def open(cls, home: Home, *, deadline_s: float = ANSWER_DEADLINE_S) -> Control:
         """Connect to the hub that runs. Raises NotRunning, or Failure if the socket cannot be used."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(deadline_s)
-        try:
-            sock.connect(os.fspath(home.control_socket))
-        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            sock.close()
-            raise NotRunning(home) from None
-        except OSError as error:
-            sock.close()
-            raise Failure(f"{home.control_socket} cannot be used: {error.strerror or error}", NO_HUB) from None
-        return cls(sock, deadline_s=deadline_s)
+        return cls(_connect(home, deadline_s), deadline_s=deadline_s)
 
     def __enter__(self) -> Control:
         return self
@@ -273,6 +264,25 @@ class Control:
                 raise Failure(f"the hub answered with {frame.type!r}: try `crosschat restart`", FAILED)
             case _:
                 return
+
+
+def _connect(home: Home, deadline_s: float) -> socket.socket:
+    """As `Control.open`. In a crowd of starters more may wait than the hub has room for: then it is tried again."""
+    give_up_at = time.monotonic() + deadline_s
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(deadline_s)
+        try:
+            sock.connect(os.fspath(home.control_socket))
+            return sock
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            sock.close()
+            raise NotRunning(home) from None
+        except OSError as error:
+            sock.close()
+            if not isinstance(error, BlockingIOError) or time.monotonic() >= give_up_at:
+                raise Failure(f"{home.control_socket} cannot be used: {error.strerror or error}", NO_HUB) from None
+        time.sleep(CROWD_PAUSE_S)
 
 
 def page_of(status: wire.HubStatus) -> str:

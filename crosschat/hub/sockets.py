@@ -17,7 +17,7 @@ import trio
 
 from crosschat.errors import DataDirectoryError
 
-BACKLOG: Final = 128
+BACKLOG: Final = 1024  # connections that may wait while the loop is busy; the kernel may allow less
 
 
 @attrs.frozen

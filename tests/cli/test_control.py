@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +35,25 @@ def failure(home: Home, script: Script, *, deadline_s: float = 5.0, closes: bool
     with pytest.raises(Failure) as caught:
         ask(home, script, deadline_s=deadline_s, closes=closes)
     return caught.value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a connection is refused")
+def test_a_crowd_before_the_door_is_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(home.control_socket)
+    home.run.mkdir(parents=True)
+    with ExitStack() as stack:
+        door = stack.enter_context(socket.socket(socket.AF_UNIX))
+        door.bind(path)
+        door.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                one = stack.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(path)
+        with pytest.raises(Failure, match="cannot be used"):
+            Control.open(home, deadline_s=0.05)
+        monkeypatch.setattr("crosschat.cli.control.time.sleep", lambda _: door.accept()[0].close())
+        Control.open(home).close()
 
 
 def test_an_answer_is_returned(home: Home) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -325,7 +325,8 @@ def test_nobody_but_root_may_look_into_a_hub_unless_it_is_told_otherwise(place: 
             while not (place / "other" / "dashboard.lock").exists() and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert (place / "other" / "dashboard.lock").exists()
-            assert os.stat(f"/proc/{hub.pid}/environ").st_uid == 0
+            with suppress(FileNotFoundError):  # or it is not to be seen at all
+                assert os.stat(f"/proc/{hub.pid}/environ").st_uid == 0
         finally:
             hub.kill()
 
