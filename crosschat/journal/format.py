@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
+from math import isinf
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from zlib import crc32
 
@@ -189,6 +190,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):  # such as 1e999, which could not be written again
+        raise BadLine("a number is not finite")
+    return number
+
+
 def _refuse_constant(name: str) -> object:
     raise BadLine("a number is not finite")
 
@@ -209,5 +217,5 @@ _dump: Final[Callable[[object], str]] = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False, default=_plain
 ).encode
 _load: Final[Callable[[str], object]] = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse_constant
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
 ).decode

@@ -99,6 +99,8 @@ def test_a_wrong_field_is_refused_although_the_crc_is_right(field: str) -> None:
         ('"id":"m1"', '"id":"m1\\n"'), ('"id":"m1",', ""), ('"from":"a1"', '"by":"a1"'),
         ("2025", "25"), ('Z"', '"'), ('"content":"text 1",', ""), ('"source":"agent"', '"source":"me"'),
         ('{"v"', '[{"v"'), ("text", "\\ud800"), ("text", "\\udC00\\ud800"),
+        ('"source":"agent"', '"source":"agent","metadata":{"n":NaN}'),
+        ('"source":"agent"', '"source":"agent","metadata":{"n":-1e999}'),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_although_the_crc_is_right(old: str, new: str) -> None:

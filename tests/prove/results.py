@@ -175,9 +175,10 @@ def page(runs: list[Run]) -> str:
         "# What is proved",
         "",
         "Made by `make prove` from `proof.json`, which has every run with its seed, duration and commit. The hubs of",
-        "these runs are real processes with raised quotas; what each part does is told in `tests/prove/`. A commit",
-        "that is not in the history is the state of a branch before it was rebased. All runs shared two cores with",
-        "other work.",
+        "these runs are real processes with raised quotas; crash states, damage, made inputs, faults of an approval",
+        "and inputs of parsers are given to the hub's own code in one process. What each part does is told in",
+        "`tests/prove/`. A commit that is not in the history is the state of a branch before it was rebased. All runs",
+        "shared two cores with other work.",
         "",
         f"{len(runs)} runs, {minutes:.0f} minutes, **{violations(runs)} violations**; "
         f"{sum(run['void'] for run in runs)} rounds were void because they were slower than 200 messages a second.",
