@@ -37,6 +37,7 @@ from crosschat.model import (
 )
 
 CONTENT_CHARS: Final = 40_000  # what is kept of one that does not fit
+_SOURCES: Final[dict[str, Source]] = {USER: "user", SYSTEM: "system"}
 _is_id: Final = re.compile(ID_PATTERN).fullmatch
 _is_name: Final = re.compile(NAME_PATTERN).fullmatch
 _BADGE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -44,9 +45,9 @@ _IDS: Final = ("messageId", "id", "uuid")
 _TEXTS: Final = ("content", "text", "message", "body")
 _TIMES: Final = ("timestamp", "ts", "createdAt", "time", "date")
 _AUTHORS: Final = ("fromName", "from", "sender", "senderName", "author", "name", "instanceName", "peerId")
-_AUTHOR_IDS: Final = ("fromId", "peerId", "from", "senderId", "instanceId", "agentId")
+_AUTHOR_IDS: Final = ("fromPeerId", "fromId", "peerId", "from", "senderId", "instanceId", "agentId")
 _ROOTS: Final = ("threadId", "parentMessageId", "replyTo")
-_KNOWN: Final = frozenset({*_IDS, *_TEXTS, *_TIMES, *_AUTHORS, *_AUTHOR_IDS, *_ROOTS, "source", "metadata"})
+_KNOWN: Final = frozenset({*_IDS, *_TEXTS, *_TIMES, *_AUTHORS, *_AUTHOR_IDS, *_ROOTS, "source", "metadata", "badges"})
 
 
 @attrs.define(eq=False)
@@ -87,6 +88,8 @@ class Old:
                 return True  # the same once more
             new.id = safe_id("", raw)
         self.messages[new.id] = new
+        if isinstance(found := value.get("badges"), list):  # those in a file of their own are newer
+            self.badges.setdefault(new.id, [badge for badge in found if isinstance(badge, dict)])
         return True
 
     def _message(self, identifier: str, channel: str | None, thread: str | None, value: JsonObject) -> OldMessage:
@@ -101,14 +104,17 @@ class Old:
             rest["channel"] = channel
         if rest:
             metadata["imported"] = rest
-        author_id = USER if person else safe_id(said if said != name else f"old-{name}".lower(), f"agent {said}")
-        if not person:
+        if value.get("source") == SYSTEM:
+            author_id = SYSTEM
+        else:
+            author_id = USER if person else safe_id(said if said != name else f"old-{name}".lower(), f"agent {said}")
+        if author_id not in (USER, SYSTEM):
             self.names.setdefault(author_id, name)
         content = _text(value, _TEXTS)
         root = thread or _text(value, _ROOTS)
         return OldMessage(
             identifier, author_id, name, _time(value, _TIMES), content or "(empty)", channel,
-            safe_id(root, root) if root else None, "user" if person else "agent", metadata,
+            safe_id(root, root) if root else None, _SOURCES.get(author_id, "agent"), metadata,
         )  # fmt: skip
 
     def take_document(self, directory: str, identifier: str, value: object) -> bool:
@@ -237,7 +243,7 @@ def _badge(badge: JsonObject, target: str, seq: int) -> list[AnyRecord]:
 
 
 def _task(old: Old, task: JsonObject, target: str, seq: int) -> list[AnyRecord]:
-    status = str(task.get("status", "open")).replace("-", "_")
+    status = (_text(task, ("status",)) or _badge_of_task(old, target) or "open").replace("-", "_")
     wanted = task.get("filter")
     found = wanted if isinstance(wanted, dict) else {}
     condition = TaskFilter(
@@ -253,6 +259,8 @@ def _task(old: Old, task: JsonObject, target: str, seq: int) -> list[AnyRecord]:
     said = _text(task, ("claimant", "claimantId", "claimedBy", "claimedById", "assignee"))
     if status == "open" or (said is None and status not in ("completed", "failed")):
         return records
+    if (holder := _text(task, ("claimantId",))) and (named := _text(task, ("claimantName",))):
+        old.names.setdefault(safe_id(holder, f"agent {holder}"), named)
     agent = _agent(old, said or "unknown")
     at = _time(task, ("claimedAt",)) or ts
     records.append(
@@ -276,6 +284,14 @@ def _task(old: Old, task: JsonObject, target: str, seq: int) -> list[AnyRecord]:
             )
         )  # fmt: skip
     return records
+
+
+def _badge_of_task(old: Old, target: str) -> str | None:
+    """The status, where the task's own file has none: the badge has it."""
+    for badge in old.badges.get(target, ()):
+        if _text(badge, ("type", "badgeType")) == "task":
+            return _text(badge, ("value", "badgeValue"))
+    return None
 
 
 def _agent(old: Old, said: str) -> str:

@@ -172,3 +172,37 @@ def test_a_directory_that_only_looks_a_little_like_it_is_left_alone(tmp_path: Pa
     with pytest.raises(DataDirectoryError, match="Move the directory away"):
         open_directory(home, FILES)
     assert files_of(home) == before
+
+
+def test_the_names_of_fields_that_version_2_has(home: Path) -> None:
+    """Who wrote is `fromPeerId`, a line may have its badges in it, and a task's status is only in the badge."""
+    messages = home / "messages"
+    whole = {
+        "messageId": GONE, "channelId": "general", "fromPeerId": "peer-7", "fromName": "worker", "content": "fix it",
+        "timestamp": "2026-03-01T11:00:00.000Z", "source": "agent", "mentionType": "broadcast",
+        "badges": [{"type": "importance", "value": "high", "addedBy": "system", "addedAt": "2026-03-01T11:00:00.000Z"}],
+    }  # fmt: skip
+    said = {**whole, "messageId": ACTIVITY, "fromPeerId": "system", "fromName": "system", "source": "system"}
+    inline = {**whole, "messageId": TASK, "badges": whole["badges"]}
+    (messages / "general.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (whole, said, inline)))
+    (messages / "crosschat.jsonl").unlink()
+    (messages / "badges" / f"{GONE}.json").write_text(
+        json.dumps([{"type": "task", "value": "completed"}, {"type": "importance", "value": "low"}])
+    )
+    (messages / "tasks" / f"{GONE}.json").write_text(
+        json.dumps({"messageId": GONE, "claimantId": "peer-9", "claimantName": "helper", "result": "done"})
+    )
+    open_directory(home, FILES)
+    records, state = load(home)
+    authors = {record.id: (record.by, record.source) for record in records if isinstance(record, Message)}
+    assert authors[GONE] == ("peer-7", "agent")
+    assert authors[ACTIVITY] == ("system", "system")
+    assert (state.name_of("peer-7"), state.name_of("peer-9")) == ("worker", "helper")
+    assert "system" not in state.agents
+    done, other = state.message(GONE), state.message(TASK.lower())
+    assert done is not None
+    assert other is not None
+    task = state.tasks[done.seq]
+    assert (task.status, task.claimant) == ("completed", "peer-9")
+    badges = {seq: {(one.type, one.value) for one in state.badges.get(seq, ())} for seq in (done.seq, other.seq)}
+    assert badges == {done.seq: {("importance", "low")}, other.seq: {("importance", "high")}}
