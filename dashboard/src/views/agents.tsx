@@ -5,6 +5,7 @@ import type { PeerView } from "../protocol";
 import { go, hrefOf } from "../store/route";
 import { attempt } from "../store/toasts";
 import { useApp } from "../ui/context";
+import { Icon } from "../ui/icons";
 import { Ago, Avatar, Button, Chip, Empty, Foreign, PRESENCES, presenceOf } from "../ui/parts";
 import { focusComposer } from "./composer";
 
@@ -151,6 +152,7 @@ function AgentRow({ agent, waits }: { agent: PeerView; waits: boolean }): VNode 
           href={hrefOf("chat", null, { with: agent.id })}
           title="What it wrote, and what was addressed to it"
         >
+          <Icon name="chat" size={16} />
           Traffic
         </a>
       </div>
