@@ -95,7 +95,8 @@ class Contender:
         """Be away for so long, and come back when there is a hub."""
         self._back_at = max(self._back_at, trio.current_time() + away_s)
         if self._socket is not None:
-            self._here = trio.Event()
+            if self._here.is_set():  # else somebody waits for it already
+                self._here = trio.Event()
             await self._socket.close()
         await self._here.wait()
 
