@@ -26,9 +26,10 @@ from crosschat.journal.files import RealFiles
 from crosschat.journal.format import encode
 from crosschat.journal.store import Log
 from crosschat.model import AgentJoined, AnyRecord, Claim, Cursor, Epoch, Flag, Message, Reply, Resolve
+from crosschat.wire import Send
 
 from .figures import percentiles_ms
-from .rig import PrivateHub, private_hub, resident_mib
+from .rig import PrivateHub, own_agent, private_hub, resident_mib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ REPLY_EVERY: Final = 5
 MARK_EVERY: Final = 5  # messages, then an agent has read
 TASK_EVERY: Final = 100
 BATCH: Final = 5_000
+ACKS_PER_S: Final = 200
 QUERIES: Final[dict[str, dict[str, object]]] = {
     "a common word": {"query": "w1"},
     "two common words": {"query": "w1 w3"},
@@ -148,6 +150,19 @@ def timed(hub: PrivateHub, op: str, fields: dict[str, object]) -> tuple[float, i
     return took, len(items) if isinstance(items, list) else 0
 
 
+def acks(hub: PrivateHub, count: int) -> list[float]:
+    """Seconds to the ack of messages that are due at a fixed rate, each from when it was due."""
+    times: list[float] = []
+    with own_agent(hub.home, "sender") as sender:
+        begun = time.perf_counter()
+        for number in range(count):
+            due = begun + number / ACKS_PER_S
+            time.sleep(max(0.0, due - time.perf_counter()))
+            sender.ask(Send(id="a", cid=f"{begun}-{number}", content="w1 w2 w3"))
+            times.append(time.perf_counter() - due)
+    return times
+
+
 def await_index(hub: PrivateHub) -> float:
     begun = time.perf_counter()
     while hub.ask("inspect").get("search_behind"):
@@ -201,6 +216,7 @@ def main() -> int:
                 make_id("m", EPOCH, seq_of_message(chance.randrange(asked.messages))) for _ in range(asked.rounds)
             ]
             report("a page anywhere", [timed(hub, "read", {"before": anchor, "limit": 50})[0] for anchor in anchors])
+            report(f"ack at {ACKS_PER_S} messages/s", acks(hub, 10 * asked.rounds))
             print(f"hub's memory                 {resident_mib(hub.process.pid):.0f} MiB")
     finally:
         shutil.rmtree(directory)

@@ -152,6 +152,15 @@ def test_what_is_younger_than_a_week_or_damaged_is_refused_and_nothing_changed(t
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
+def test_nothing_that_was_made_from_the_old_log_is_left_of_what_went(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    write(home, FILES)
+    for name in ("search.sqlite", "search.sqlite-wal", "snapshot", "projected"):
+        (home / "index" / name).write_bytes(b"text of old")
+    assert compact_log(home, FILES, BEFORE, NOW).messages
+    assert [path for path in home.rglob("*") if path.is_file() and b"text of old" in path.read_bytes()] == []
+
+
 @pytest.mark.parametrize("kind", ["EIO", "ENOSPC"])
 def test_a_compaction_that_ends_at_any_call_loses_nothing(tmp_path: Path, kind: str) -> None:
     plain = tmp_path / "plain"
