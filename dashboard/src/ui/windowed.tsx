@@ -159,7 +159,10 @@ export function Windowed<Row>({
     const fresh = changed ? offsetsOf(keys, heights) : offsets;
     if (wanted.current !== null) {
       const index = keys.indexOf(wanted.current);
-      if (index >= 0) element.scrollTop = inner.offsetTop + (fresh[index] ?? 0) - element.clientHeight / 3;
+      if (index >= 0) {
+        anchor.current = { key: wanted.current, below: -element.clientHeight / 3 }; // drawn again before it has scrolled
+        element.scrollTop = inner.offsetTop + (fresh[index] ?? 0) + anchor.current.below;
+      }
       if (!changed) wanted.current = null;
     } else if (atEnd.current) {
       element.scrollTop = element.scrollHeight;
