@@ -12,6 +12,7 @@ from rich.console import Console
 
 from . import compare, live, show, targets
 from .live import Live
+from .rig import unwind_on_signals
 from .run import Run, about, measure_all, steps
 from .run_file import load, to_document
 from .scenarios import SCENARIOS
@@ -55,6 +56,7 @@ def measure(
     Raises NotARun, before anything is measured, if that holds none; RuntimeError if a system or a client of the bench
     fails, OSError if a file cannot be written."""
     earlier = None if before is None else load(before)
+    unwind_on_signals()
     known = SCENARIOS if running is None else live.SCENARIOS
     if to_targets:
         plan = [([SCENARIOS[name] for name in names], how) for names, how in targets.plan(asked)]

@@ -25,7 +25,7 @@ from . import fanout
 from .figures import percentile
 from .plot import Chart, svg
 from .reading import await_index, ids_to_all, make_history, read_pages
-from .rig import own_agent, private_hub, resident_mib
+from .rig import own_agent, private_hub, resident_mib, unwind_on_signals
 from .run import about, empty_directory, time_syncs
 from .show import number_in_words
 from .systems import CrossChat
@@ -155,6 +155,7 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, help="where everything goes")
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="where the hubs write")
     asked = parser.parse_args()
+    unwind_on_signals()
     file = asked.docs / "growth.json"
     document: dict[str, object] = json.loads(file.read_text()) if file.exists() else {}
     if not asked.draw:

@@ -81,6 +81,16 @@ def private_hub(directory: Path, *, raised: bool = True, lock_fd: int | None = N
             shutil.rmtree(home.run, ignore_errors=True)
 
 
+def unwind_on_signals() -> None:
+    """Have SIGTERM and SIGHUP end this program as an exception does, so that no private hub is left behind."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ask the process to end, and see that it does."""
     process.terminate()

@@ -34,7 +34,7 @@ from crosschat.wire import Send
 
 from .figures import percentile
 from .memory import children, launched, template
-from .rig import Client, Origin, PrivateHub, private_hub, resident_mib
+from .rig import Client, Origin, PrivateHub, private_hub, resident_mib, unwind_on_signals
 from .run import time_syncs
 from .sessions import Session, environment_of, opened
 from .soak_result import Outcome, Sample, in_words, problems
@@ -334,6 +334,7 @@ def main() -> int:
     if sys.platform != "linux":
         print("bench.soak: memory and open files of other processes are read from /proc, so it needs Linux")
         return 2
+    unwind_on_signals()
     with _place(asked.directory) as directory:
         syncs = time_syncs(directory)
         day = Day(directory, asked.minutes, asked.seed)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ import pytest
 from bench.scenarios import SCENARIOS
 from crosschat import wire
 from crosschat.cli.control import Control
+from crosschat.processes import find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tests.live.rig import HubProcess
 
@@ -69,6 +72,31 @@ def test_a_small_run_measures_from_an_installation_and_leaves_nothing(tmp_path: 
     assert figures["latency"]["first reader p50 ms"][0] <= figures["latency"]["last reader p50 ms"][0]
     assert figures["catch-up"]["first message ms"][0] <= figures["catch-up"]["everything ms"][0]
     assert list(disk.iterdir()) == []
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_run_that_is_ended_leaves_no_hub_and_no_file(place: Path) -> None:
+    command = [sys.executable, "-m", "bench", "latency", "--directory", os.fspath(place), "--rounds", "100000"]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            notes = until(lambda: list(place.glob("*/h/dashboard.lock")), process)
+            hub = json.loads(notes[0].read_text())["hub_pid"]
+        finally:
+            process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert find(hub) is None
+    assert list(place.iterdir()) == []
+
+
+def until(look: Callable[[], list[Path]], process: subprocess.Popen[bytes]) -> list[Path]:
+    """What it finds, once it finds something."""
+    give_up_at = time.monotonic() + 60
+    while not (found := look()):
+        assert process.poll() is None
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+    return found
 
 
 @pytest.mark.process
