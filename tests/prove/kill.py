@@ -66,6 +66,7 @@ class Episode:
         self._zygote = zygote
         self._recent: deque[str] = deque(maxlen=64)
         self._rate = 0.0
+        self._troubled = trio.CancelScope()
 
     async def run(self) -> Outcome:
         """Never raises because a promise was broken: that is in the outcome."""
@@ -129,23 +130,25 @@ class Episode:
     async def _trouble(self, nursery: trio.Nursery) -> None:
         """Cut sockets, readers that stall, agents that come late; until the writers are told to end."""
         random, late = self.random, 0
-        while True:
-            await trio.sleep(random.uniform(0.1, 0.5))
-            dice = random.random()
-            if dice < 0.4:
-                agent = random.choice(self.agents)
-                agent.forgot = random.random() < 0.3
-                agent.cut()
-                self.outcome.counts["cut connections"] += 1
-            elif dice < 0.7:
-                random.choice(self.agents).stalled_s = random.uniform(0.1, 0.8)
-            elif late < self.plan.late:
-                late += 1
-                self._add(nursery, f"late{late}", 0)
+        with self._troubled:
+            while True:
+                await trio.sleep(random.uniform(0.1, 0.5))
+                dice = random.random()
+                if dice < 0.4:
+                    agent = random.choice(self.agents)
+                    agent.forgot = random.random() < 0.3
+                    agent.cut()
+                    self.outcome.counts["cut connections"] += 1
+                elif dice < 0.7:
+                    random.choice(self.agents).stalled_s = random.uniform(0.1, 0.8)
+                elif late < self.plan.late:
+                    late += 1
+                    self._add(nursery, f"late{late}", 0)
 
     # --- the end
 
     async def _finish(self) -> None:
+        self._troubled.cancel()  # who forgets what it was told after the end would not be told it again in time
         for agent in self.agents:
             agent.writing = 0
             agent.stalled_s = 0
