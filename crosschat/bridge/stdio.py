@@ -14,8 +14,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Final, TypeAlias
 
 import anyio
@@ -101,17 +101,18 @@ async def _read_lines(
     on_cancelled: OnCancelled,
 ) -> None:
     with to_client, to_server, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-        async for line in _lines(stdin):
-            message = _parse(line)
-            if isinstance(message, types.JSONRPCError) and message.id is None:
-                await to_client.send(SessionMessage(message))
-                continue
-            if isinstance(message, types.JSONRPCNotification):
-                _note_cancel(message, on_cancelled)
-            await to_server.send(SessionMessage(message))
+        async with aclosing(_lines(stdin)) as lines:  # a cancel in the middle of a line's handling ends it as well
+            async for line in lines:
+                message = _parse(line)
+                if isinstance(message, types.JSONRPCError) and message.id is None:
+                    await to_client.send(SessionMessage(message))
+                    continue
+                if isinstance(message, types.JSONRPCNotification):
+                    _note_cancel(message, on_cancelled)
+                await to_server.send(SessionMessage(message))
 
 
-async def _lines(stdin: trio.abc.ReceiveStream) -> AsyncIterator[bytes | None]:
+async def _lines(stdin: trio.abc.ReceiveStream) -> AsyncGenerator[bytes | None, None]:
     """The lines without their ends; None for one that was too long. An unfinished last line is dropped."""
     kept, searched, too_long = bytearray(), 0, False
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ import trio_websocket
 
 from crosschat import lock, websocket, wire
 from crosschat.bridge import tools
-from crosschat.bridge.main import open_session
+from crosschat.bridge.main import END_SIGNALS, open_session, run_bridge
 from crosschat.bridge.waiting import Call
 from crosschat.errors import DataDirectoryError
 from crosschat.hub.parts import Options
@@ -33,7 +34,7 @@ from tests.live.rig import HELLO, Control, HubProcess, Program, eventually, insp
 from tests.live.screen import paired
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 ROUNDS = 200
 
@@ -278,17 +279,87 @@ async def call_until_cancelled(home: Home, step: int, acked: list[str]) -> bool:
     return done
 
 
+class Client:
+    """A client's end of a bridge in this process: descriptors 0 and 1 are pipes to it, until `close`."""
+
+    def __init__(self) -> None:
+        self._before = [os.dup(descriptor) for descriptor in (0, 1)]
+        stdin, self._to = os.pipe()
+        self._from, stdout = os.pipe()
+        for end, descriptor in ((stdin, 0), (stdout, 1)):
+            os.dup2(end, descriptor)
+            os.close(end)
+
+    def close(self) -> None:
+        for descriptor, before in enumerate(self._before):
+            os.dup2(before, descriptor)
+            os.close(before)
+
+    async def talk(self, step: int, acked: list[str]) -> None:
+        """Introduce itself, send a message, wait for the answer, and go."""
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        send = {"name": "send_message", "arguments": {"content": f"text {step}"}}
+        said: list[dict[str, object]] = [
+            {"id": 1, "method": "initialize", "params": hello},
+            {"method": "notifications/initialized"},
+            {"id": 2, "method": "tools/call", "params": send},
+        ]
+        async with trio.lowlevel.FdStream(self._to) as out, trio.lowlevel.FdStream(self._from) as into:
+            with suppress(trio.BrokenResourceError):
+                await out.send_all(b"".join(json.dumps({"jsonrpc": "2.0", **one}).encode() + b"\n" for one in said))
+            heard = b""
+            while part := await into.receive_some(1 << 16):
+                heard += part
+                answers = [json.loads(line) for line in heard.splitlines() if line.endswith(b"}")]
+                if any(answer.get("id") == 2 and not answer["result"].get("isError") for answer in answers):
+                    acked.append(f"text {step}")
+                    return
+
+
+async def serve_client_until_cancelled(home: Home, step: int, acked: list[str]) -> bool:
+    """The whole of a bridge, with its client on stdin and stdout; cancelled at `step`. True if the client went before
+    that came."""
+    canceller = CancelAt(step)
+    client = Client()
+    done = False
+    trio.lowlevel.add_instrument(canceller)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.talk, step, acked)
+            with canceller.scope:
+                await run_bridge(Configuration(home=home), Path("/"))
+                done = True
+            client.close()  # the client sees the end of both
+    finally:
+        trio.lowlevel.remove_instrument(canceller)
+    return done
+
+
+@pytest.fixture
+def signals_as_they_were() -> Iterator[None]:
+    """A bridge leaves the signals that end it ignored, because its process ends with it."""
+    before = {number: signal.getsignal(number) for number in END_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @needs_proc
 @pytest.mark.slow
-async def test_a_cancel_at_any_step_of_a_bridge_leaves_nothing_open_and_loses_nothing_acked(place: Path) -> None:
+@pytest.mark.usefixtures("signals_as_they_were")
+@pytest.mark.parametrize("live", [call_until_cancelled, serve_client_until_cancelled])
+async def test_a_cancel_at_any_step_of_a_bridge_leaves_nothing_open_and_loses_nothing_acked(
+    place: Path, live: Callable[[Home, int, list[str]], Awaitable[bool]]
+) -> None:
+    """Its tools called from within, and the whole of it with a client on stdin and stdout."""
     acked: list[str] = []
     with HubProcess(place / "home", "--stay", "--quotas", '{"messages_per_s": 1e6, "messages_burst": 1000000}') as hub:
         home = hub.started().home
-        assert await call_until_cancelled(home, 10**9, acked)  # whatever is made once is made here
+        assert await live(home, 10**9, acked)  # whatever is made once is made here
         gc.collect()
         open_before, tasks_before = descriptors(), trio.lowlevel.current_statistics().tasks_living
         step = 1
-        while not await call_until_cancelled(home, step, acked):
+        while not await live(home, step, acked):
             step += 1
         assert step > 30, "the sweep ended early"
         gc.collect()

@@ -16,6 +16,7 @@ import pytest
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.paths import Home, run_directory
 from tests.live.rig import ROOT, START_S
+from tests.process import netmount
 from tests.process.bridges import PATIENT_S, BridgeProcess, Release, command
 
 if TYPE_CHECKING:
@@ -242,6 +243,27 @@ def test_a_home_on_a_network_file_system_is_refused_with_the_remedy_and_left_alo
     with BridgeProcess(home, "ada", release) as ada:
         assert "network file system" in ada.call("list_peers").text
     assert [path.name for path in home.root.parent.rglob("*")] == (["home", "hub.lock"] if exists else [])
+
+
+@pytest.mark.skipif(netmount.obstacle() is not None, reason=str(netmount.obstacle()))
+@pytest.mark.parametrize("kind", ["fuse.sshfs", "fuse.rclone"])
+def test_a_home_on_a_real_mount_of_a_network_is_refused_with_the_remedy_and_not_touched(place: Path, kind: str) -> None:
+    point = place / "net"
+    point.mkdir()
+    home = Home(point / "home")
+    with netmount.netmount(point, kind) as mounted:
+        for line in (["start"], ["send", "hello"]):
+            done = command(home, *line)
+            assert done.returncode == 3
+            assert f"network file system ({kind}, mounted at {point})" in done.stderr
+            assert "Set CROSSCHAT_HOME to a directory on a disk of this machine" in done.stderr
+        with BridgeProcess(home, "ada") as ada:
+            assert "network file system" in ada.call("list_peers").text
+        found = json.loads(command(home, "doctor", "--quick", "--json").stdout)
+        assert [one["level"] for one in found["results"] if one["check"] == "mount"] == ["problem"]
+    assert mounted.asked, "nobody looked"
+    assert mounted.changes == set()
+    assert not list(point.iterdir())
 
 
 @AS_ROOT
