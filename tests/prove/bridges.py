@@ -139,6 +139,7 @@ class Bridge:
             done, said = await self._call("wait_for_messages", {"timeoutMs": 3000})
             messages = said.get("messages", [])
             if not done or not isinstance(messages, list):
+                self._history.counts["waits that failed"] += 1
                 continue
             for message in messages:
                 self._history.counts["deliveries"] += 1

@@ -51,7 +51,7 @@ class Care:
 
 
 class Hub:
-    """One life of a hub process."""
+    """One life of a hub process. `lock_fd` holds the lock, or, for an `heir`, is the connection on which it comes."""
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Hub:
         version: str,
         earlier_ms: int = 0,
         failing: int = 0,
+        *,
+        heir: bool = False,
     ) -> None:
         self._zygote = zygote
         self.death = death
@@ -78,6 +80,7 @@ class Hub:
                 "bug": care.bug,
                 "earlier_ms": earlier_ms,
                 "failing": failing,
+                "heir": heir,
                 "segment_bytes": care.segment_bytes,
                 "options": ["--quotas", QUOTAS, *care.options],
             }

@@ -24,6 +24,7 @@ from tests.prove import (
     parsers,
     races,
     retries,
+    upgrades,
     waits,
 )
 from tests.prove.kill import Episode, Plan
@@ -87,6 +88,7 @@ PARTS: Final = (
     Part("approval faults", 0.4, approvals.run),
     Part("approval kills", 1.3, lastwords.run),
     Part("door requests", 0.4, door.run),
+    Part("upgrades", 0.5, upgrades.run),
     Part("herd", 1, herd.run, short=0, obstacle=herd.obstacle),  # so have these
     Part("orphans", 0.5, orphans.run, short=0, obstacle=orphans.obstacle),
     Part("image", 1, image.run, short=2, obstacle=image.obstacle),

@@ -85,7 +85,14 @@ PROMISES: Final = (
     ),
     Promise("P6", "Damage is never hidden", (("damages", "damaged directories", 100_000),)),
     Promise("P7", "One hub for a data directory", (("herd rounds", "times 64 starters at once", 500),)),
-    Promise("P8", "A restart or upgrade loses nothing", (("restarts", "restarts under load", 1_000),)),
+    Promise(
+        "P8",
+        "A restart or upgrade loses nothing, and no caller sees an error",
+        (
+            ("restarts", "restarts under load", 1_000),
+            ("upgrades", "upgrades under load, the lock handed over", 1_000),
+        ),
+    ),
     Promise(
         "P9",
         "Nothing is left running",

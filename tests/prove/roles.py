@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def be_hub(what: dict[str, object], descriptors: list[int]) -> int:
-    """`descriptors`: where to say that it serves, the lock, and where its errors go."""
+    """`descriptors`: where to say that it serves, the lock or the way to it, and where its errors go."""
     ready, lock, errors = descriptors
     _redirect(os.open(os.devnull, os.O_RDONLY), errors, errors)
     home = Path(str(what["home"]))
@@ -44,8 +44,9 @@ def be_hub(what: dict[str, object], descriptors: list[int]) -> int:
     failing = int(str(what.get("failing", 0)))
     files = HookedFiles(home, Durable(Path(str(what["durable"]))), death, failing=failing)
     options = what.get("options", [])
+    way = "--heir-fd" if what.get("heir") else "--lock-fd"
     arguments = [
-        "--home", str(home), "--ready-fd", str(ready), "--lock-fd", str(lock), "--stay",
+        "--home", str(home), "--ready-fd", str(ready), way, str(lock), "--stay",
         *(options if isinstance(options, list) else []),
     ]  # fmt: skip
     return hub_main.main(arguments, files=files, segment_bytes=int(str(what.get("segment_bytes", SEGMENT_BYTES))))

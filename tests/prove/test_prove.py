@@ -36,6 +36,7 @@ MINIMUM = {
     "behind": ("messages caught up with", 2000),
     "ends": ("failed syncs", 10),
     "waits": ("cancelled waits", 2000),
+    "upgrades": ("upgrades", 8),
     "image": ("image power cuts", 10),
 }
 
