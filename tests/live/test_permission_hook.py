@@ -6,21 +6,24 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 import trio
 
-from crosschat import wire
+from crosschat import processes, wire
 from tests.hub.desk import output, request
 from tests.live.desk import LiveDesk
 from tests.live.prompting import Hook, Session
+from tests.live.rig import WAIT_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from crosschat.model import JsonObject
+    from crosschat.processes import Process
 
 pytestmark = pytest.mark.process
 DENY = output({"behavior": "deny", "message": "not so: \u2028 \u202e é"})
@@ -126,6 +129,108 @@ async def test_a_hook_that_was_forked_twice_is_nobodys(place: Path, desk: LiveDe
             await trio.sleep(0.01)
     assert out.read_bytes() == b""
     assert desk.seen.views == []
+
+
+# --- a parent that dies meanwhile
+
+
+def behind_a_shell(session: Session) -> Hook:
+    """A hook whose parent is a shell; the pid is the shell's."""
+    return session.start(["sh", "-c", '"$0" request; exit 0', str(session.hooks / "permission.sh")], request())
+
+
+def end_and_see(pid: int) -> None:
+    """Kill it; returns when the kernel shows it no more."""
+    os.kill(pid, signal.SIGKILL)
+    give_up_at = time.monotonic() + WAIT_S
+    while processes.find(pid) is not None:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("looks", range(4))
+@pytest.mark.parametrize("victim", ["shell", "session"])
+async def test_a_parent_that_dies_between_two_looks_at_the_processes_leads_to_no_other_session(
+    place: Path, desk: LiveDesk, session: Session, monkeypatch: pytest.MonkeyPatch, victim: str, looks: int
+) -> None:
+    """The hub has the hook's pid from the kernel and looks at the hook, the shell, the session and what is above it.
+    Whoever died before it was looked at leads nowhere. Who died after that has asked, and a session that is dead by
+    then takes its request along."""
+    peers: list[int] = []
+    found: list[Process] = []
+    search = processes.find_agent_process
+
+    def lookup(pid: int) -> Process | None:
+        if len(found) == looks:
+            end_and_see(victims[victim])
+        process = processes.find(pid)
+        found.extend([process] if process is not None else [])
+        return process
+
+    def search_meanwhile(pid: int) -> Process | None:
+        peers.append(pid)
+        return search(pid, lookup)
+
+    monkeypatch.setattr(processes, "find_agent_process", search_meanwhile)
+    with Session(place, desk.home) as other:
+        desk.know(other, "a2")
+        hook = behind_a_shell(session)
+        victims = {"shell": hook.pid, "session": session.pid}
+        if victim == "shell" and looks >= 2:
+            view = await desk.asked()
+            assert view.agent == "a1"
+            await desk.decide(view, DENY)
+            await eventually(lambda: processes.find(peers[0]) is None)
+            assert json.loads(hook.printed()) == DENY
+        elif victim == "session" and looks == 3:
+            assert await desk.over() == "gone"
+            await eventually(lambda: processes.find(peers[0]) is None)
+            assert hook.printed() == b""
+            assert [view.agent for view in desk.seen.views] == ["a1"]
+        else:
+            await eventually(lambda: bool(peers))
+            await eventually(lambda: processes.find(peers[0]) is None)
+            assert hook.printed() == b""
+            assert desk.seen.views == []
+        assert [process.pid for process in found[:1]] == peers
+    assert processes.find(victims[victim]) is None
+
+
+async def test_a_shell_that_dies_while_its_request_waits_leaves_it_with_its_session(
+    desk: LiveDesk, session: Session
+) -> None:
+    first, second = behind_a_shell(session), behind_a_shell(session)
+    views = [await desk.asked(), await desk.asked(2)]
+    for shell in (first, second):
+        end_and_see(shell.pid)
+    await desk.decide(views[0], DENY)
+    await eventually(lambda: any(hook.printed().endswith(b"\n") for hook in (first, second)))
+    session.kill()
+    await eventually(lambda: len(desk.seen.overs) == 2)
+    assert [over.how for over in desk.seen.overs] == ["decided", "gone"]
+    silent, told = sorted((first.printed(), second.printed()), key=len)
+    assert (silent, json.loads(told)) == (b"", DENY)
+
+
+async def test_a_session_that_died_while_no_hub_ran_asks_for_nobody_that_came_in_its_place(
+    place: Path, desk: LiveDesk, session: Session
+) -> None:
+    script = session.hooks / "permission.py"
+    script.write_text(script.read_text().replace("RETRY_S = 10.0", "RETRY_S = 1.0"))
+    hook = session.ask(request())
+    await desk.asked()
+    desk.close()
+    session.kill()
+    async with trio.open_nursery() as nursery:
+        again = LiveDesk(place, nursery)
+        with Session(place, again.home) as resumed:
+            again.know(resumed)  # the same agent, in another process
+            assert (await hook.end(timeout_s=30)).out == b""
+            assert again.seen.views == []
+        again.close()
+
+
+# --- a hub that is restarted or away
 
 
 async def test_a_restarted_hub_is_asked_anew_and_an_old_decision_is_not_used(

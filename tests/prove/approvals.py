@@ -321,14 +321,13 @@ def scene_of(random: Random) -> tuple[Step, ...]:
     return (*steps, Step(ALLOW, "as the one before"))
 
 
-def troubles(random: Random, *, short: bool) -> Iterator[Iterator[Trouble]]:
+def troubles() -> Iterator[Iterator[Trouble]]:
     """Rows of trouble, each to be gone through until it does not strike any more."""
     yield iter([Trouble()])
     for kind in KINDS:
         for forever in (False, True):
             yield _calls(kind, forever)
-    strokes = random.sample(STROKES, 2) if short else STROKES
-    for stroke in strokes:
+    for stroke in STROKES:
         yield (Trouble(stroke=stroke, at=step) for step in range(1, STEPS))
 
 
@@ -344,7 +343,7 @@ def run(room: Room) -> Outcome:
 async def _run(room: Room) -> Outcome:
     random, outcome = Random(room.seed), Outcome()
     scene = scene_of(random)
-    for row in troubles(random, short=room.short):
+    for row in troubles():
         missed = 0
         for trouble in row:
             play = Play(room.place, random, scene, trouble)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.prove.outcome import Room
 
 PER_ROUND: Final = 4000
-PER_SHORT_ROUND: Final = 2000
+PER_SHORT_ROUND: Final = 5000
 THROUGH_DESK: Final = 40
 LARGE: Final = 1000  # one in so many is as large as it may be
 REPORTED: Final = 10
