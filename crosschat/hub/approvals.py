@@ -3,8 +3,9 @@
 Owns the approvals that are outstanding and the alarms. The comparison is `core.outcomes`'; here is what follows from
 it. Nothing waits here: whatever happens is answered with the lines that the audit is to have of it.
 
-What a step called and what ran may come in either order, because the hooks overtake each other: whichever is first is
-kept until the other comes or the turn ends.
+What a step called, what ran and the end of the turn may come in any order, because the hooks overtake each other:
+whichever is first is kept until the others come, and what was not seen by the end of the turn is waited for until the
+next one ends, or the session.
 
 Invariant: the watch file of a session is needed once for each of its approvals, from before the answer leaves until
 its tool was seen, cannot run any more, or is one of too many. A crash forgets them all; what such a tool was given is
@@ -92,6 +93,7 @@ class Approvals:
         self._log = log
         self._tell = tell
         self._outstanding: list[Request] = []
+        self._overdue: set[Request] = set()  # of these, those whose turn has ended
         self._called: dict[_Call, Request] = {}  # approvals whose step was shown before what ran
         self._ran: dict[_Call, Use] = {}  # what ran that nobody was asked about, before its step was shown
 
@@ -106,6 +108,7 @@ class Approvals:
         """Its answer did not arrive, or what it allowed was seen. Nothing for one that is not followed any more."""
         if approved in self._outstanding:
             self._outstanding.remove(approved)
+            self._overdue.discard(approved)
             self._watch.release(approved.claude.pid)
             self._called = {call: one for call, one in self._called.items() if one is not approved}
             if all(one.claude.pin != approved.claude.pin for one in self._outstanding):
@@ -148,8 +151,12 @@ class Approvals:
         return answered, lines
 
     def turn_ended(self, by: Witness, *, session_too: bool) -> list[JsonObject]:
-        """The session has ended its turn, with `session_too` itself: nothing of that can run any more."""
-        return [self._not_run(one) for one in tuple(self._outstanding) if of_turn(by, one, session_too=session_too)]
+        """The session has ended its turn, with `session_too` itself: nothing of that can run any more. What ran at the
+        turn's end may still be told by a hook that this one has overtaken."""
+        of_it = [one for one in self._outstanding if of_turn(by, one, session_too=session_too)]
+        settled = of_it if session_too else [one for one in of_it if one in self._overdue]
+        self._overdue.update(of_it)
+        return [self._not_run(one) for one in settled]
 
     def _has_run(self, approved: Request) -> JsonObject:
         self.unfollow(approved)

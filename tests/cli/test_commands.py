@@ -19,6 +19,7 @@ from crosschat.cli.failure import Failure
 from crosschat.errors import Code
 from crosschat.limits import CONTENT_BYTES
 from crosschat.model import iso
+from crosschat.processes import Grip
 from tests.cli.fake_hub import FakeHub, Script, hub_status
 from tests.cli.test_text import HOSTILE, is_visible
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from crosschat.paths import Home
-    from crosschat.processes import Process
 
     Run = Callable[..., Result]
 
@@ -390,12 +390,13 @@ def test_a_hub_that_does_not_stop_is_signalled_and_killed_only_by_force(
     descriptor = lock.try_hold(home.hub_lock)
     assert descriptor is not None
 
-    def record(hub: Process, number: int) -> None:
+    def record(hub: Grip, number: signal.Signals) -> bool:
         sent.append((hub.pid, number))
         if number == signal.SIGKILL:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return True
 
-    monkeypatch.setattr(lifecycle, "send_signal", record)
+    monkeypatch.setattr(Grip, "send", record)
     with FakeHub(home, lambda _: []):
         with pytest.raises(Failure, match="crosschat stop --force"):
             lifecycle.stop_hub(home, deadline_s=0.2)
@@ -406,7 +407,7 @@ def test_a_hub_that_does_not_stop_is_signalled_and_killed_only_by_force(
 
 
 def test_a_process_that_only_holds_the_lock_is_never_signalled(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "send_signal", lambda *_: pytest.fail("signalled"))
+    monkeypatch.setattr(Grip, "send", lambda *_: pytest.fail("signalled"))
     home.root.mkdir()
     home.dashboard_lock.write_text('{"hub_pid": 1}')
     descriptor = lock.try_hold(home.hub_lock)

@@ -450,11 +450,31 @@ async def test_a_call_that_no_hook_shows_to_have_run_did_not(world: World) -> No
     await allowed(world)
     await world.desk.ran(world.hook_pid(), step("PostToolBatch", a="make"))
     await world.desk.ran(world.hook_pid(), step("PostToolBatch", b="ls"))
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
     assert world.audit.events == ["decided"]
     await world.desk.turn_ended(world.hook_pid(), session_too=False)
     assert world.audit.events == ["decided", "not_run"]
     await world.desk.ran(world.hook_pid(), step("PostToolUse", a="rm"))
     assert world.seen.alarms == []
+    assert world.watched == []
+
+
+@pytest.mark.parametrize("shown", [["PostToolBatch", "PostToolUse"], ["PostToolUse", "PostToolBatch"]], ids=" ".join)
+@pytest.mark.parametrize("before", [0, 1])
+async def test_what_is_told_after_the_end_of_its_turn_counts_as_well(
+    world: World, shown: list[str], before: int
+) -> None:
+    """The client waits for no hook of these, so that of the turn's end may overtake them."""
+    await allowed(world)
+    inputs = {"PostToolBatch": "make", "PostToolUse": "rm"}
+    for event in shown[:before]:
+        await world.desk.ran(world.hook_pid(), step(event, a=inputs[event]))
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    for event in shown[before:]:
+        await world.desk.ran(world.hook_pid(), step(event, a=inputs[event]))
+    assert world.audit.events == ["decided", "alarm"]
+    assert len(world.seen.alarms) == 1
+    assert world.watched == []
 
 
 async def test_a_step_in_which_the_allowed_tool_did_not_run_is_no_alarm(world: World) -> None:
@@ -462,7 +482,7 @@ async def test_a_step_in_which_the_allowed_tool_did_not_run_is_no_alarm(world: W
     await world.desk.ran(world.hook_pid(), ran(event="PostToolBatch"))
     assert world.audit.events == ["decided", "not_run"]
     await allowed(world)
-    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    await world.desk.turn_ended(world.hook_pid(), session_too=True)
     assert world.audit.events == ["decided", "not_run", "decided", "not_run"]
     assert world.seen.alarms == []
 

@@ -161,7 +161,7 @@ def gated_hub(home: Home, step: str) -> Iterator[Callable[[], None]]:
     hear, go = os.pipe()
     ready, report = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", GATED, step, str(say), str(hear), "--home", str(home.root), "--idle-stop-s", "0.05",
+        [sys.executable, "-c", GATED, step, str(say), str(hear), "--home", str(home.root), "--idle-stop-s", "0.5",
          "--ready-fd", str(report)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         pass_fds=[say, hear, report],

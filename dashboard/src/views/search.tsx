@@ -67,25 +67,13 @@ export function SearchView({ route }: { route: Route }): VNode {
           dir="auto"
           onInput={(event) => setWords(event.currentTarget.value)}
         />
-        <input
-          aria-label="From"
-          list="search-names"
-          placeholder="from"
-          value={query.from}
-          onChange={(event) => set({ from: event.currentTarget.value })}
-        />
+        <Name label="From" list="search-names" value={query.from} onDone={(from) => set({ from })} />
         <datalist id="search-names">
           {["user", ...app.agentNames.value].map((name) => (
             <option value={name} />
           ))}
         </datalist>
-        <input
-          aria-label="Badge"
-          list="search-badges"
-          placeholder="badge"
-          value={query.badge}
-          onChange={(event) => set({ badge: event.currentTarget.value })}
-        />
+        <Name label="Badge" list="search-badges" value={query.badge} onDone={(badge) => set({ badge })} />
         <datalist id="search-badges">
           {["task:open", "task:completed", "task:failed", "importance:high", "question", "git-commit", "project"].map(
             (name) => (
@@ -134,6 +122,24 @@ export function SearchView({ route }: { route: Route }): VNode {
         )}
       </div>
     </section>
+  );
+}
+
+type NameProps = { label: string; list: string; value: string; onDone: (name: string) => void };
+
+/** A name that counts once it is written out. What is half written stays, whatever is drawn anew meanwhile. */
+function Name({ label, list, value, onDone }: NameProps): VNode {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  return (
+    <input
+      aria-label={label}
+      list={list}
+      placeholder={label.toLowerCase()}
+      value={text}
+      onInput={(event) => setText(event.currentTarget.value)}
+      onChange={(event) => onDone(event.currentTarget.value)}
+    />
   );
 }
 
