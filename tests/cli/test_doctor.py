@@ -400,6 +400,20 @@ def test_a_client_that_does_not_load_the_plugin_is_named(
     assert words in found["client"][0]
 
 
+def test_the_client_that_is_found_is_told_with_its_version(installed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = claude.client(scene(installed))
+    assert (found.level, found.cause) == ("ok", "Claude Code 2.1.330 at /bin/claude: it loads the plugin.")
+    monkeypatch.setattr(claude, "ask_client", lambda _: Client("/bin/claude", "2.1.330", "not known"))
+    (found,) = claude.client(scene(installed))
+    assert (found.level, "does not say whether" in found.cause) == ("ok", True)
+
+
+def test_how_long_a_sync_takes_is_told(installed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "sync_times_s", lambda _: [0.0012] * 15)
+    (found,) = place.syncs(scene(installed))
+    assert (found.level, found.cause) == ("ok", "A sync takes 1.2 ms.")
+
+
 # --- the message
 
 

@@ -12,7 +12,7 @@ from crosschat import version
 from crosschat.cli.arrangement import arrange, form_of, plan
 from crosschat.cli.claude_code import TESTED_VERSION, ask_client
 from crosschat.cli.earlier import client_files, look
-from crosschat.cli.examine.finding import Finding, Scene, problem, warning
+from crosschat.cli.examine.finding import Finding, Scene, fine, problem, warning
 from crosschat.cli.failure import Failure
 from crosschat.cli.install import this_program
 from crosschat.cli.placement import placed_in
@@ -99,3 +99,6 @@ def client(scene: Scene) -> Iterator[Finding]:
             f"Claude Code {found.version} does not load plugins from a folder.",
             "upgrade it, or `crosschat install --settings`",
         )
+    else:
+        loads = "it loads the plugin" if found.loads == "yes" else "it does not say whether it loads the plugin"
+        yield fine(f"Claude Code {found.version} at {found.program}: {loads}.")

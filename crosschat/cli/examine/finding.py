@@ -1,7 +1,7 @@
 """What a check is given and what it gives back. Values only.
 
-A check reports nothing when all is well. It changes nothing that stays, never raises for what it was made to find, and
-leaves out what another check reports: a cause is named once.
+A check reports nothing when all is well, or how it is. It changes nothing that stays, never raises for what it was made
+to find, and leaves out what another check reports: a cause is named once.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def problem(cause: str, remedy: str) -> Finding:
 
 def warning(cause: str, remedy: str) -> Finding:
     return Finding("warning", cause, remedy)
+
+
+def fine(told: str) -> Finding:
+    """Nothing is wrong, and this is how it is."""
+    return Finding("ok", told)
 
 
 def skipped(cause: str) -> Finding:
