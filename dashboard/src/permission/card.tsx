@@ -58,8 +58,8 @@ export function PermissionCard({ pending, tickable }: { pending: Pending; tickab
           {asked.tool || "unreadable"}
         </Chip>
         {view.printing && (
-          <Chip tone="warn" title="The session has no terminal.">
-            only you can answer
+          <Chip tone="warn" title="It waits for you here. A program that started the session may show a dialog, too.">
+            no terminal
           </Chip>
         )}
       </header>
