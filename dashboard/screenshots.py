@@ -5,6 +5,7 @@ A hub of its own, four sessions that are really connected, and a scene they play
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from contextlib import ExitStack
@@ -140,6 +141,7 @@ def pictures(desk: Desk, thread: str) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m dashboard.screenshots", description=__doc__).parse_args()
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir()
     TARGET.mkdir(parents=True, exist_ok=True)

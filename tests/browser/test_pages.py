@@ -61,6 +61,55 @@ def test_a_second_browser_needs_a_yes_of_the_first_and_can_be_revoked(desk: Desk
     expect(key).to_have_count(0)
 
 
+def test_how_far_one_has_read_is_the_same_in_all_tabs_of_a_browser_and_of_each_browser_its_own(desk: Desk) -> None:
+    context = desk.context()
+    reading = desk.paired(context, path="/#/chat")
+    beside = desk.open(context, "/#/tasks")
+    other = desk.open(path="/#/tasks")
+    other.get_by_label("Type the code").fill(code_of(desk.hub.home))
+    other.get_by_role("button", name="Pair").click()
+    reading.get_by_role("button", name="Accept").click()
+    with desk.session("api") as api:
+        api.send("read by both")
+        other.get_by_role("navigation", name="Views").get_by_role("link", name="Chat").click()
+        expect(other.get_by_text("read by both")).to_be_visible()
+        other.get_by_role("navigation", name="Views").get_by_role("link", name="Tasks").click()
+        expect(other.get_by_role("heading", name="Tasks")).to_be_visible()
+        new = api.send("read in one")
+        expect(reading.get_by_text("read in one")).to_be_visible()
+        expect(other.get_by_role("link", name="Chat 1 new")).to_be_visible()
+        expect(beside.get_by_role("link", name="Chat", exact=True)).to_be_visible()
+        other.get_by_role("navigation", name="Views").get_by_role("link", name="Chat").click()
+        row = other.locator(".windowed-row", has=other.locator(f"[data-message='{new}']"))
+        expect(row.get_by_role("separator", name="New")).to_be_visible()
+        expect(other.get_by_role("link", name="Chat", exact=True)).to_be_visible()
+        box = beside.get_by_role("textbox", name="Message to the agents")
+        beside.get_by_role("navigation", name="Views").get_by_role("link", name="Chat").click()
+        box.fill("written here")
+        box.press("Enter")
+        expect(beside.locator("[data-message]", has_text="written here")).to_be_visible()
+        expect(beside.get_by_role("separator", name="New")).to_have_count(0)
+
+
+def test_the_tools_of_a_message_at_the_edge_of_the_list_are_whole_and_stay_when_one_was_used(desk: Desk) -> None:
+    page = desk.paired(desk.context(viewport={"width": 1280, "height": 500}), path="/#/chat")
+    with desk.session("api") as api:
+        for number in range(20):
+            api.send(f"number {number}")
+        expect(page.locator("[data-message]", has_text="number 19")).to_be_visible()
+        edge = page.get_by_role("region", name="Messages").bounding_box() or page.locator(".windowed").bounding_box()
+        assert edge is not None
+        page.mouse.move(edge["x"] + edge["width"] / 2, edge["y"] + 8)
+        tools = page.get_by_role("toolbar", name="Message")
+        expect(tools).to_be_visible()
+        shown = tools.bounding_box()
+        assert shown is not None
+        assert shown["y"] >= edge["y"]
+        tools.get_by_role("button", name="Make it a task").click()
+        expect(tools.get_by_role("button", name="Make it a task")).to_have_count(0)
+        expect(tools.get_by_role("button", name="Who got it")).to_be_visible()
+
+
 def test_a_message_of_an_agent_appears_and_the_person_answers_in_its_thread(desk: Desk) -> None:
     page = desk.paired(path="/#/chat")
     expect(page.get_by_role("heading", name="Nobody has written yet")).to_be_visible()

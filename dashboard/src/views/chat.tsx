@@ -155,6 +155,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   const elements = useElements();
   const unreadFrom = useRef(app.readUpto.value).current; // where the person was when the chat was opened
   const items = timeline.items.value;
+  const fresh = filtered ? undefined : firstUnread(items, unreadFrom);
   const loading = timeline.loading.value;
 
   useEffect(() => {
@@ -237,7 +238,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
             item={item}
             tight={tight}
             before={items[index - 1]}
-            unreadFrom={filtered ? 0 : unreadFrom}
+            fresh={item === fresh}
             active={item.message === active}
           />
         )}
@@ -285,29 +286,31 @@ export function useElements(): (item: Item, head: boolean, tight: boolean) => nu
 
 const keyOf = (item: Item): string => item.message;
 
+/** The first message that others wrote after what was read, if what was read is here, too. */
+export function firstUnread(items: readonly Item[], readUpto: number): Item | undefined {
+  const [first] = items;
+  if (readUpto === 0 || first === undefined || first.seq > readUpto) return undefined;
+  return items.find((item) => item.seq > readUpto && item.source !== "user");
+}
+
 function Row({
   item,
   before,
-  unreadFrom,
+  fresh,
   active,
   tight,
 }: {
   item: Item;
   before: Item | undefined;
-  unreadFrom: number;
+  fresh: boolean;
   active: boolean;
   tight: boolean;
 }): VNode {
   const newDay = before === undefined || dayKey(before.ts) !== dayKey(item.ts);
-  const firstUnread =
-    item.seq > unreadFrom &&
-    (before === undefined || before.seq <= unreadFrom) &&
-    unreadFrom > 0 &&
-    before !== undefined;
-  const head = firstUnread || hasHead(before, item);
+  const head = fresh || hasHead(before, item);
   const marks: ComponentChild[] = [];
   if (newDay) marks.push(<Divider text={dayName(item.ts)} />);
-  if (firstUnread) marks.push(<Divider text="New" fresh />);
+  if (fresh) marks.push(<Divider text="New" fresh />);
   return (
     <>
       {marks}

@@ -47,11 +47,12 @@ export function MessageRow({
 }: MessageProps): VNode {
   const app = useApp();
   const [over, setOver] = useState(false);
+  const [focused, setFocused] = useState(false);
   const badges = item.badges.filter((badge) => !(badge.type === "importance" && badge.value === "normal"));
   const strayed = item.thread !== null && !inThread && !quiet;
   const foot = badges.length > 0 || item.to !== null || item.replies > 0 || strayed;
   const body = <Body item={item} room={tight ? TIGHT_ELEMENTS : FOLDED_ELEMENTS} />;
-  const tools = !quiet && (over || active);
+  const tools = !quiet && (over || focused || active);
   return (
     <article
       class={`message ${head ? "head" : ""} ${active ? "active" : ""} ${item.private ? "private" : ""}`}
@@ -59,8 +60,8 @@ export function MessageRow({
       data-message={item.message}
       onMouseEnter={() => setOver(true)}
       onMouseLeave={() => setOver(false)}
-      onFocusCapture={() => setOver(true)}
-      onBlurCapture={() => setOver(false)}
+      onFocusCapture={() => setFocused(true)}
+      onBlurCapture={() => setFocused(false)}
     >
       {head ? <Avatar name={item.from_name} source={item.source} /> : <At iso={item.ts} class="gutter" />}
       {head || foot ? (

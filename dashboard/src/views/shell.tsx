@@ -209,7 +209,7 @@ function Who(): VNode | null {
           const presence = presenceOf(agent, asking.has(agent.id));
           return (
             <li>
-              <a href={hrefOf("chat", null, { from: agent.name })} title={`${agent.detail ?? agent.cwd}`}>
+              <a href={hrefOf("chat", null, { with: agent.id })} title={`${agent.detail ?? agent.cwd}`}>
                 <span class={`presence ${presence}`}>
                   <Avatar name={agent.name} small />
                 </span>
