@@ -1,6 +1,6 @@
 // Keys that work anywhere on the page, as long as nobody is typing.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export type Keys = Record<string, () => unknown>;
 
@@ -21,7 +21,8 @@ function isFree(event: KeyboardEvent): boolean {
 export function onKeys(keys: Keys): void {
   const current = useRef(keys);
   current.current = keys;
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // not after the next frame: what is on the screen listens
     const listen = (event: KeyboardEvent): void => {
       const act = isFree(event) ? current.current[event.key] : undefined;
       if (act === undefined) return;
