@@ -2,7 +2,7 @@
 # tools; .venv-demo has what a user gets, the wheel, so that the demo also proves the packaging.
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 3
 ARGS ?=
 
 VENV := .venv
