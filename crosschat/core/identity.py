@@ -84,7 +84,7 @@ def join(state: State, presence: Presence, asked: Join, slot: Slot) -> tuple[tup
 def change_session(state: State, agent: str, session: str, slot: Slot) -> tuple[AgentJoined, ...]:
     """The same agent with another Claude Code session. Raises Refused for an id that is too long."""
     known = state.agents.get(agent)
-    if known is None or session in ("", known.session):
+    if known is None or known.given_up or session in ("", known.session):
         return ()
     check_length("session", session)
     return (

@@ -63,8 +63,11 @@ async def follow(router: Router, agent: Agent, event: SessionEvent) -> Agent:
         return agent
     earlier = _away_with(router, event.session)
     if earlier is None or not first or router.state.held.get(agent.id):
+        process = agent.process
         await router.ask(THE_SYSTEM, SessionChanged(agent.id, event.session))
-        return router.state.agents[agent.id]
+        # Its hooks run beside each other: one that came just before may have made it the earlier agent meanwhile.
+        mine = (one for one in router.state.agents.values() if one.process == process)
+        return next(mine, router.state.agents[agent.id])
     if not (await router.ask(THE_SYSTEM, TakeUp(agent.id, earlier.id))).records:
         return router.state.agents[agent.id]  # it is not away any more
     router.told.move(earlier.id)
