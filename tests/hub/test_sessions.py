@@ -10,13 +10,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from crosschat import processes, wire
+from crosschat.core.handle import handle
 from crosschat.hub.sessions import JOIN_S, may_wait, take_event, wait_for_ring
-from crosschat.model import AgentJoined, WakeMode, Way
+from crosschat.model import AgentJoined, Slot, WakeMode, Way
 from crosschat.processes import Process
 from tests.hub.rig import NOW_MS, Middle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from crosschat.core.handle import Operation as Asked
 
 Event: TypeAlias = Literal["start", "prompt", "stop", "wait", "notification", "end"]
 CLAUDE = Process(pid=100, start=1, parent=1, name="claude")
@@ -34,8 +37,8 @@ class Bridge:
 
     def note(self, frame: bytes) -> None:
         said = wire.decode_hub(frame[frame.index(b"{") :])
-        assert isinstance(said, wire.Activity)
-        self.notes.append(said)
+        if isinstance(said, wire.Activity):
+            self.notes.append(said)
 
 
 @attrs.define
@@ -84,6 +87,38 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     )
     middle.commit(joined)
     return Scene(middle, Bridge())
+
+
+async def test_two_hooks_of_a_start_that_come_at_once_name_the_same_agent(scene: Scene, nursery: trio.Nursery) -> None:
+    """The first of them has the process go on as the agent whose conversation it resumes."""
+    middle, briefs = scene.middle, list[wire.Brief]()
+    earlier = AgentJoined(
+        seq=middle.next_seq, id="r3", ts=NOW_MS, by="bob", agent="bob", name="bob", cwd="/", session="before"
+    )
+    middle.commit(earlier)
+    scene.join()
+
+    async def hook(event: str, source: str | None) -> None:
+        scene.started += 10
+        said = attrs.evolve(made(event, source=source), session="before")
+        briefs.append(await take_event(middle.router, scene.started, said))
+
+    nursery.start_soon(hook, "wait", None)
+    await wait_all_tasks_blocked()
+    nursery.start_soon(hook, "start", "resume")
+    await wait_all_tasks_blocked()
+    while middle.submitted.statistics().current_buffer_used:
+        operation = await middle.submitted.receive()
+        slot = Slot(middle.next_seq, NOW_MS)
+        asked = cast("Asked", operation.frame)
+        effects = handle(middle.state, middle.presence, operation.who, asked, slot)
+        middle.commit(*effects.records)
+        operation.settle(effects)
+    await wait_all_tasks_blocked()
+    texts = [brief.text for brief in briefs if brief.text is not None]
+    assert len(briefs) == 2
+    assert texts
+    assert all("you are bob" in text for text in texts)
 
 
 HOLD: list[tuple[str, bool, bool]] = [
