@@ -97,7 +97,7 @@ def test_the_tools_of_a_message_at_the_edge_of_the_list_are_whole_and_stay_when_
         for number in range(20):
             api.send(f"number {number}")
         expect(page.locator("[data-message]", has_text="number 19")).to_be_visible()
-        edge = page.get_by_role("region", name="Messages").bounding_box() or page.locator(".windowed").bounding_box()
+        edge = page.get_by_role("region", name="Messages").bounding_box()
         assert edge is not None
         page.mouse.move(edge["x"] + edge["width"] / 2, edge["y"] + 8)
         tools = page.get_by_role("toolbar", name="Message")

@@ -46,8 +46,8 @@ export function draw(text: string, isName: IsName, room = Number.POSITIVE_INFINI
   return { nodes, elements: look.used, short: look.short };
 }
 
-export function Markdown({ text, isName, room }: { text: string; isName: IsName; room?: number }): VNode {
-  return <>{draw(text, isName, room).nodes}</>;
+export function Markdown({ text, isName }: { text: string; isName: IsName }): VNode {
+  return <>{draw(text, isName).nodes}</>;
 }
 
 /** How one text is drawn: for whom, and how many elements it may still have. */

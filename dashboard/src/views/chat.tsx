@@ -9,12 +9,11 @@ import { matching, type Timeline } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { onKeys } from "../ui/keyboard";
 import { Button, Empty, IconButton } from "../ui/parts";
-import { Windowed, type WindowedHandle } from "../ui/windowed";
+import { Windowed } from "../ui/windowed";
 import { Composer, focusComposer } from "./composer";
-import { copyLink, flag, frameElementsOf, isNameOf, MessageRow, textElementsOf } from "./message";
+import { copyLink, flag, MessageRow } from "./message";
+import { together, useElements, useMoves } from "./run";
 import { Thread } from "./thread";
-
-const TOGETHER_MS = 5 * 60_000;
 
 export function Chat({ route }: { route: Route }): VNode {
   const app = useApp();
@@ -49,13 +48,7 @@ export function Chat({ route }: { route: Route }): VNode {
           <h1>Chat</h1>
           <Filters shown={shown} />
         </header>
-        <Stream
-          key={key}
-          timeline={timeline}
-          target={thread === null ? route.what : null}
-          filtered={filtered}
-          marks={!filtered}
-        />
+        <Stream key={key} timeline={timeline} target={thread === null ? route.what : null} filtered={filtered} />
         <Composer thread={null} onSent={() => app.channel.later.value && void app.channel.load()} />
       </section>
       {thread !== null && (
@@ -141,17 +134,15 @@ interface StreamProps {
   timeline: Timeline;
   /** A message to show and to mark. */
   target: string | null;
+  /** Only some messages are here: what is seen does not count as read. */
   filtered: boolean;
-  /** Whether what is seen here counts as read. */
-  marks: boolean;
 }
 
-function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
+function Stream({ timeline, target, filtered }: StreamProps): VNode {
   const app = useApp();
-  const handle = useRef<WindowedHandle | null>(null);
+  const { handle, seek, toEnd } = useMoves(timeline);
   const [atEnd, setAtEnd] = useState(true);
   const [active, setActive] = useState<string | null>(target);
-  const seek = useSeek(handle, timeline.items.value);
   const elements = useElements();
   const unreadFrom = useRef(app.readUpto.value).current; // where the person was when the chat was opened
   const items = timeline.items.value;
@@ -161,7 +152,7 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   useEffect(() => {
     if (target === null) return;
     setActive(target);
-    seek(timeline, target);
+    seek(target);
   }, [target]);
 
   const move = (step: number): void => {
@@ -186,15 +177,11 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
     c: () => {
       focusComposer.value = { thread: "", text: "" };
     },
-    G: () => toEnd(),
+    G: toEnd,
   });
-  const toEnd = (): void => {
-    if (timeline.later.value) void timeline.load().then(() => handle.current?.toEnd());
-    else handle.current?.toEnd();
-  };
   const onView = (end: boolean, last: Item | undefined): void => {
     setAtEnd(end);
-    if (marks && last !== undefined && document.hasFocus()) app.markRead(last.seq);
+    if (!filtered && last !== undefined && document.hasFocus()) app.markRead(last.seq);
   };
   const newer =
     items.filter((item) => item.seq > app.readUpto.value && item.source !== "user").length + timeline.unseen.value;
@@ -252,38 +239,6 @@ function Stream({ timeline, target, filtered, marks }: StreamProps): VNode {
   );
 }
 
-/** Gives what brings a message into sight: at once if it is here, and otherwise as soon as what is around it was read. */
-export function useSeek(
-  handle: { current: WindowedHandle | null },
-  items: readonly Item[],
-): (timeline: Timeline, message: string) => void {
-  const sought = useRef<string | null>(null);
-  useEffect(() => {
-    if (sought.current !== null && handle.current?.show(sought.current)) sought.current = null;
-  }, [items]);
-  return (timeline, message) => {
-    sought.current = null;
-    if (timeline.has(message)) handle.current?.show(message);
-    else {
-      sought.current = message;
-      void timeline.loadAround(message);
-    }
-  };
-}
-
-/** How many elements the row of a message has; those of its text are remembered as long as it is the same. */
-export function useElements(): (item: Item, head: boolean, tight: boolean) => number {
-  const names = useApp().agentNames.value;
-  return useMemo(() => {
-    const known = new WeakMap<Item, number>();
-    return (item, head, tight) => {
-      const text = tight ? 1 : (known.get(item) ?? textElementsOf(item, isNameOf(names)));
-      if (!tight) known.set(item, text);
-      return text + frameElementsOf(item, head);
-    };
-  }, [names]);
-}
-
 const keyOf = (item: Item): string => item.message;
 
 /** The first message that others wrote after what was read, if what was read is here, too. */
@@ -321,15 +276,6 @@ function Row({
 
 function hasHead(before: Item | undefined, item: Item): boolean {
   return before === undefined || dayKey(before.ts) !== dayKey(item.ts) || !together(before, item);
-}
-
-export function together(before: Item, item: Item): boolean {
-  return (
-    before.from_id === item.from_id &&
-    before.private === item.private &&
-    before.quiet === item.quiet &&
-    Date.parse(item.ts) - Date.parse(before.ts) < TOGETHER_MS
-  );
 }
 
 export function Divider({ text, fresh = false }: { text: string; fresh?: boolean }): VNode {

@@ -1,7 +1,7 @@
 // One message as it stands in the chat, a thread, a search or a list of what needs the person.
 
 import type { VNode } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Item, PageFrame, RecipientView } from "../protocol";
 import { go, hrefOf, threadHref } from "../store/route";
 import { announce, attempt, toast } from "../store/toasts";
@@ -219,12 +219,12 @@ function Receipts({ item }: { item: Item }): VNode | null {
 function ReceiptsDialog({ item, onClose }: { item: Item; onClose: () => void }): VNode {
   const app = useApp();
   const [recipients, setRecipients] = useState<readonly RecipientView[] | null>(null);
-  if (recipients === null) {
+  useEffect(() => {
     void app.link.ask<PageFrame>({ type: "read", message: item.message }).then(
       (page) => setRecipients(page.items[0]?.recipients ?? []),
       () => setRecipients([]),
     );
-  }
+  }, []);
   return (
     <Dialog label="Who got this message" onClose={onClose}>
       {recipients === null ? (

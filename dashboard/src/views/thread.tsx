@@ -1,23 +1,22 @@
 // A thread beside the chat: its first message, the task it may be, all replies, and a place to answer.
 
 import type { VNode } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { Item, PageFrame } from "../protocol";
 import { threadOf } from "../store/timeline";
 import { useApp } from "../ui/context";
 import { IconButton } from "../ui/parts";
-import { Windowed, type WindowedHandle } from "../ui/windowed";
-import { together, useElements, useSeek } from "./chat";
+import { Windowed } from "../ui/windowed";
 import { Composer, focusComposer } from "./composer";
 import { MessageRow } from "./message";
+import { together, useElements, useMoves } from "./run";
 import { TaskCard } from "./tasks";
 
 export function Thread({ root, target, onClose }: { root: string; target: string | null; onClose: () => void }): VNode {
   const app = useApp();
-  const handle = useRef<WindowedHandle | null>(null);
   const timeline = useMemo(() => app.follow(threadOf(root)), [root]);
   const elements = useElements();
-  const seek = useSeek(handle, timeline.items.value);
+  const { handle, seek, toEnd } = useMoves(timeline);
   useEffect(() => {
     void app.link
       .ask<PageFrame>({ type: "read", message: root })
@@ -29,13 +28,9 @@ export function Thread({ root, target, onClose }: { root: string; target: string
     focusComposer.value = { thread: root, text: "" };
   }, [root]);
   useEffect(() => {
-    if (target !== null && target !== root) seek(timeline, target);
+    if (target !== null && target !== root) seek(target);
     else if (timeline.loading.value === "first") void timeline.load();
   }, [timeline, target]);
-  const toEnd = (): void => {
-    if (timeline.later.value) void timeline.load().then(() => handle.current?.toEnd());
-    else handle.current?.toEnd();
-  };
   const items = timeline.items.value;
   const first = items[0]?.message === root ? items[0] : undefined;
   const headed = (index: number): boolean => {
