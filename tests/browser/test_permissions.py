@@ -43,6 +43,9 @@ def test_a_command_is_shown_over_every_view_and_allowed_once(desk: Desk) -> None
             page.goto(f"{desk.origin}/#/{view}")
             expect(request(page)).to_be_visible()
             expect(tray).to_have_count(0 if view == "needs" else 1)
+            if view == "settings":  # what it lies over can be reached
+                page.locator(".key").get_by_role("button", name="Revoke").click()
+                page.get_by_role("dialog").get_by_role("button", name="Keep").click()
         card = request(page)
         expect(card.locator(".exact").first).to_have_text("makeU+200B && rm -rf U+202E/tmp/x")
         expect(card.get_by_title("U+202E RIGHT-TO-LEFT OVERRIDE").first).to_be_visible()
