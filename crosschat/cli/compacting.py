@@ -34,7 +34,7 @@ def compact(home: str | None, before: str, as_json: bool) -> None:
     """Take old threads out of the log.
 
     Threads of which everything is older than TIME go, for good, unless they hold an unfinished task or something that
-    an agent has not read. Everything else stays as it is. Export first what you may want to look up.
+    an agent has not read though it names it. Everything else stays as it is. Export first what you may want to look up.
 
     \b
     Examples:
