@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .figures import percentiles_ms
+from .systems import Confirming
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .figures import Figures
-    from .systems import Reader, Running, Sender
+    from .systems import Reader, Running
 
 WINDOW: Final = 64
 SILENCE_S: Final = 30.0
 WARM_UP: Final = 20  # messages before the ones that count
 
 
-def latency(
-    running: Running, *, readers: int, messages: int, size: int, confirms: bool, pause_s: float = 0.0
-) -> Figures:
-    """p50 and p99 of the time from the send to the first reader, the last one and the confirmation; `pause_s` between
-    the messages."""
-    crowd = _Crowd(running, readers, confirms)
+def latency(running: Running, *, readers: int, messages: int, size: int, pause_s: float = 0.0) -> Figures:
+    """p50 and p99 of the time from the send to the first reader, the last one and the confirmation, if there is one;
+    `pause_s` between the messages."""
+    crowd = _Crowd(running, readers)
     content = "x" * size
     times: list[_Times] = []
     for _ in range(WARM_UP + messages):
@@ -41,14 +38,13 @@ def latency(
         **percentiles_ms("first reader", [one.first_s for one in times]),
         **percentiles_ms("last reader", [one.last_s for one in times]),
     }
-    if confirms:
-        figures |= percentiles_ms("confirmed", [one.confirmed_s for one in times])
-    return figures
+    confirmed = [one.confirmed_s for one in times if one.confirmed_s is not None]
+    return {**figures, **(percentiles_ms("confirmed", confirmed) if confirmed else {})}
 
 
-def throughput(running: Running, *, readers: int, messages: int, size: int, confirms: bool) -> Figures:
+def throughput(running: Running, *, readers: int, messages: int, size: int) -> Figures:
     """Messages and deliveries per second until every reader has every message."""
-    crowd = _Crowd(running, readers, confirms)
+    crowd = _Crowd(running, readers)
     content = "x" * size
     crowd.stream(content, WARM_UP)
     seconds = crowd.stream(content, messages)
@@ -57,7 +53,7 @@ def throughput(running: Running, *, readers: int, messages: int, size: int, conf
 
 @attrs.frozen
 class _Times:
-    confirmed_s: float
+    confirmed_s: float | None
     first_s: float
     last_s: float
 
@@ -65,24 +61,23 @@ class _Times:
 class _Crowd:
     """The clients of one system, all driven from here."""
 
-    def __init__(self, running: Running, readers: int, confirms: bool) -> None:
+    def __init__(self, running: Running, readers: int) -> None:
         self._sender, self._readers = running.open(readers)
-        self._confirms = confirms
+        self._confirming = self._sender if isinstance(self._sender, Confirming) else None
         self._selector = selectors.DefaultSelector()
-        clients: Sequence[Reader | Sender] = [*self._readers, self._sender] if confirms else self._readers
-        for client in clients:
+        for client in self._readers if self._confirming is None else [*self._readers, self._confirming]:
             self._selector.register(client, selectors.EVENT_READ)
 
     def one_message(self, content: str) -> _Times:
         times: list[float] = []
-        confirmed = 0.0 if self._confirms else -1.0
+        confirmed: float | None = None
         begun = time.perf_counter()
         self._sender.send(content)
-        while len(times) < len(self._readers) or not confirmed:
+        while len(times) < len(self._readers) or (self._confirming and confirmed is None):
             for client in self._ready():
                 came = client.take()
                 elapsed = time.perf_counter() - begun
-                if client is self._sender:
+                if client is self._confirming:
                     confirmed = elapsed if came else confirmed
                 else:
                     times += [elapsed] * came
@@ -92,9 +87,9 @@ class _Crowd:
         """Seconds until every reader has `messages` messages, the sender having WINDOW of them under way."""
         sent = confirmed = 0
         left = dict.fromkeys(self._readers, messages)
-        pacemaker: Reader | Sender = self._sender if self._confirms else self._readers[0]
+        pacemaker = self._confirming or self._readers[0]
         begun = time.perf_counter()
-        while left or (self._confirms and confirmed < messages):
+        while left or (self._confirming and confirmed < messages):
             while sent < messages and sent - confirmed < WINDOW:
                 self._sender.send(content)
                 sent += 1
@@ -102,14 +97,14 @@ class _Crowd:
                 came = client.take()
                 if client is pacemaker:
                     confirmed += came
-                if client is self._sender:
+                if client is self._confirming:
                     continue
                 left[client] -= came
                 if left[client] <= 0:
                     del left[client]
         return time.perf_counter() - begun
 
-    def _ready(self) -> list[Reader | Sender]:
+    def _ready(self) -> list[Reader]:
         """The clients to which something came. Raises RuntimeError if nothing comes."""
         ready = [key.fileobj for key, _ in self._selector.select(SILENCE_S)]
         if not ready:

@@ -42,22 +42,17 @@ class Live:
     home: Home
     name: str = "crosschat"
     note: str = "the hub that runs, with its history and its quotas"
-    confirms: bool = True
 
     @contextmanager
     def start(self, directory: object) -> Iterator[LiveHub]:
         with ExitStack() as stack:
             yield LiveHub(self.home, stack)
 
-    def start_pair(self, directory: object) -> None:
-        """`wake_up` below paces its own."""
-
 
 @attrs.frozen
 class LiveHub:
     home: Home
     stack: ExitStack
-    pid: int = 0  # not asked for
 
     def open(self, readers: int) -> tuple[Marked, Sequence[Drained]]:
         sender, *others = self.stack.enter_context(agents(self.home, readers + 1, NAME))
@@ -137,9 +132,8 @@ def is_first(number: int) -> bool:
 def latency(case: Case) -> Figures:
     with case.system.start(case.directory) as running:
         return fanout.latency(
-            running, readers=case.agents, messages=case.asked.rounds, size=case.asked.size, confirms=True,
-            pause_s=PAUSE_S,
-        )  # fmt: skip
+            running, readers=case.agents, messages=case.asked.rounds, size=case.asked.size, pause_s=PAUSE_S
+        )
 
 
 def wake_up(case: Case) -> Figures:

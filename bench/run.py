@@ -66,7 +66,8 @@ class Case:
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """`measure` returns None if a system has no such thing. `compared`: other systems than ours can be asked."""
+    """`measure` returns None where this operating system has no such thing. `compared`: other systems than ours can be
+    asked."""
 
     name: str
     title: str
@@ -186,7 +187,7 @@ def time_syncs(directory: Path, count: int = SYNCS) -> list[float]:
         for _ in range(count):
             begun = time.perf_counter()
             os.write(descriptor, b"x" * SYNC_BYTES)
-            _sync(descriptor)
+            sync(descriptor)
             times.append(time.perf_counter() - begun)
     finally:
         os.close(descriptor)
@@ -194,7 +195,7 @@ def time_syncs(directory: Path, count: int = SYNCS) -> list[float]:
     return times
 
 
-_sync: Final = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
+sync: Final = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
 
 
 def about(systems: Sequence[System], below: Path) -> dict[str, str]:

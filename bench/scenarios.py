@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from . import fanout, load, memory, reading, starting
 from .figures import percentiles_ms
+from .rig import private_hub
 from .run import Case, Scenario
+from .sessions import pair_of_sessions
 
 if TYPE_CHECKING:
     from .figures import Figures
@@ -19,7 +21,6 @@ def fan_out_latency(case: Case) -> Figures:
             readers=case.agents,
             messages=case.asked.rounds,
             size=case.asked.size,
-            confirms=case.system.confirms,
         )
 
 
@@ -30,15 +31,11 @@ def fan_out_throughput(case: Case) -> Figures:
             readers=case.agents,
             messages=case.asked.messages,
             size=case.asked.size,
-            confirms=case.system.confirms,
         )
 
 
-def wake_up(case: Case) -> Figures | None:
-    start = case.system.start_pair(case.directory)
-    if start is None:
-        return None
-    with start as pair:
+def wake_up(case: Case) -> Figures:
+    with private_hub(case.directory / "h") as hub, pair_of_sessions(hub.home) as pair:
         wakes = [pair.wake(f"round {number}") for number in range(case.asked.rounds)]
     return {
         **percentiles_ms("tool to tool", [wake.woken_s for wake in wakes]),
@@ -63,7 +60,7 @@ SCENARIOS: Final = {
             by_agents=True,
             compared=True,
         ),
-        Scenario(name="wake", title="wake-up: from one session's tool to another's", measure=wake_up, compared=True),
+        Scenario(name="wake", title="wake-up: from one session's tool to another's", measure=wake_up),
         Scenario(name="steady", title="acknowledgements at 200 messages/s, ten readers", measure=load.steady),
         Scenario(name="senders", title="acknowledgements, as many as go", measure=load.senders),
         Scenario(name="claims", title="ten agents claim one task at once", measure=load.claims),

@@ -10,14 +10,13 @@ A new system is a module below `bench/versus/` with one class that keeps `System
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import attrs
 
 from crosschat.wire import Send
 
 from .rig import Client, Counted, PrivateHub, agents, pong, private_hub
-from .sessions import Wake, pair_of_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,35 +37,26 @@ class Reader(Protocol):
 
 
 class Sender(Protocol):
-    """Who writes. `take` counts confirmations as a `Reader` counts messages, and is not called where none come."""
-
-    def fileno(self) -> int: ...
+    """Who writes."""
 
     def send(self, content: str) -> None:
         """Hand one message to the system: return when its bytes have left."""
 
-    def take(self) -> int: ...
+
+@runtime_checkable
+class Confirming(Sender, Reader, Protocol):
+    """A sender that is told when a message is accepted: `take` counts that, as a `Reader` counts messages."""
 
 
 class Running(Protocol):
-    """A system that runs. `pid`: of the process in the middle, for its memory. Everything ends with its context."""
-
-    @property
-    def pid(self) -> int: ...
+    """A system that runs. Everything ends with its context."""
 
     def open(self, readers: int) -> tuple[Sender, Sequence[Reader]]:
         """One sender and its readers, all of them joined when this returns; called once."""
 
 
-class Pair(Protocol):
-    """Two sessions, the second of which waits for messages by a tool."""
-
-    def wake(self, content: str) -> Wake:
-        """Have the second wait, and only then the first send."""
-
-
 class System(Protocol):
-    """`confirms`: the sender is told when a message is accepted. `note` says what the system promises, in a line."""
+    """`note` says what the system promises, in a line."""
 
     @property
     def name(self) -> str: ...
@@ -74,33 +64,21 @@ class System(Protocol):
     @property
     def note(self) -> str: ...
 
-    @property
-    def confirms(self) -> bool: ...
-
     def start(self, directory: Path) -> AbstractContextManager[Running]:
         """Start it with everything it writes in `directory`, which is on the disk that is measured and empty."""
-
-    def start_pair(self, directory: Path) -> AbstractContextManager[Pair] | None:
-        """The same with two sessions, for the wake-up from tool to tool; None if it has no such thing."""
 
 
 @attrs.frozen
 class CrossChat:
-    """The hub of this installation with raised quotas; agents at its socket, or two real `crosschat serve`."""
+    """The hub of this installation with raised quotas, and agents at its socket."""
 
     name: str = "crosschat"
     note: str = "confirms a message once it is synced to the disk"
-    confirms: bool = True
 
     @contextmanager
     def start(self, directory: Path) -> Iterator[RunningHub]:
         with private_hub(directory / "h") as hub, ExitStack() as stack:
             yield RunningHub(hub, stack)
-
-    @contextmanager
-    def start_pair(self, directory: Path) -> Iterator[Pair]:
-        with private_hub(directory / "h") as hub, pair_of_sessions(hub.home) as pair:
-            yield pair
 
 
 @attrs.frozen
@@ -109,10 +87,6 @@ class RunningHub:
 
     hub: PrivateHub
     stack: ExitStack
-
-    @property
-    def pid(self) -> int:
-        return self.hub.process.pid
 
     def open(self, readers: int) -> tuple[Agent, list[Subscriber]]:
         sender, *others = self.stack.enter_context(agents(self.hub.home, readers + 1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -17,7 +16,7 @@ from . import stand
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from websockets.asyncio.server import ServerConnection
@@ -31,21 +30,9 @@ def is_present() -> bool:
 class Broadcast:
     name: ClassVar = "websockets"
     note: ClassVar = "websockets (asyncio), broadcast without compression; stores nothing"
-    confirms: ClassVar = False
 
-    @contextmanager
-    def start(self, directory: Path) -> Iterator[stand.Running]:
-        with stand.program(__name__, directory) as (pid, path), ExitStack() as stack:
-            yield stand.Running(
-                pid=pid,
-                stack=stack,
-                connect=lambda: stand.connect(path),
-                join=stand.join_websocket,
-                frame=stand.websocket_delivery,
-            )
-
-    def start_pair(self, directory: Path) -> None:
-        return None
+    def start(self, directory: Path) -> AbstractContextManager[stand.Running]:
+        return stand.program(__name__, directory)
 
 
 async def serve(sock: socket.socket) -> None:

@@ -34,22 +34,17 @@ class Earlier:
     url: str
     name: ClassVar = "2.0.x"
     note: ClassVar = "the hub at the given URL; confirms nothing"
-    confirms: ClassVar = False
 
     @contextmanager
     def start(self, directory: Path) -> Iterator[RunningEarlier]:
         with ExitStack() as stack:
             yield RunningEarlier(self.url, stack)
 
-    def start_pair(self, directory: Path) -> None:
-        return None
-
 
 @attrs.frozen
 class RunningEarlier:
     url: str
     stack: ExitStack
-    pid: ClassVar = 0
 
     def open(self, readers: int) -> tuple[Sender, list[Reader]]:
         sender, *others = [self._joined(number) for number in range(readers + 1)]
@@ -84,15 +79,9 @@ class Sender:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
 
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
     def send(self, content: str) -> None:
         with suppress(BlockingIOError):
             while chunk := self.sock.recv(1 << 18, socket.MSG_DONTWAIT):
                 if PING in chunk:
                     self.sock.sendall(PONG)
         self.sock.sendall(masked(json.dumps({"type": "agent.sendMessage", "content": content}).encode()))
-
-    def take(self) -> int:
-        raise NotImplementedError("it confirms nothing")

@@ -12,21 +12,20 @@ import os
 import selectors
 import socket
 import sys
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from crosschat.websocket import text_frame
 
+from ..run import sync
 from . import stand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 CHUNK_BYTES: Final = 1 << 18
-_sync: Final = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
 
 
 @attrs.frozen
@@ -34,7 +33,6 @@ class Floor:
     """With `synced`, one write and sync of a file for what comes at once."""
 
     synced: bool = False
-    confirms: ClassVar = False
 
     @property
     def name(self) -> str:
@@ -44,20 +42,15 @@ class Floor:
     def note(self) -> str:
         return "one loop that copies bytes" + (", after a sync of what came at once" if self.synced else "")
 
-    @contextmanager
-    def start(self, directory: Path) -> Iterator[stand.Running]:
+    def start(self, directory: Path) -> AbstractContextManager[stand.Running]:
         file = [os.fspath(directory / "log")] if self.synced else []
-        with stand.program(__name__, directory, *file) as (pid, path), ExitStack() as stack:
-            yield stand.Running(
-                pid=pid,
-                stack=stack,
-                connect=lambda: stand.connect(path),
-                join=lambda sock: stand.hear(sock, stand.JOINED),
-                frame=lambda content: text_frame(stand.delivery(content)),
-            )
-
-    def start_pair(self, directory: Path) -> None:
-        return None
+        return stand.program(
+            __name__,
+            directory,
+            *file,
+            join=stand.join_plainly,
+            frame=lambda content: text_frame(stand.delivery(content)),
+        )
 
 
 class _Loop:
@@ -95,7 +88,7 @@ class _Loop:
     def _pass_on(self, chunk: bytes) -> None:
         if self._log is not None:
             os.write(self._log, chunk)
-            _sync(self._log)
+            sync(self._log)
         for reader, unsent in self._unsent.items():
             sent = 0 if unsent else self._write(reader, chunk)
             if sent < len(chunk):

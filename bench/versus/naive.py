@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -13,7 +12,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from . import stand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -21,21 +20,9 @@ if TYPE_CHECKING:
 class Naive:
     name: ClassVar = "naive"
     note: ClassVar = "trio-websocket, send_message per subscriber; stores nothing"
-    confirms: ClassVar = False
 
-    @contextmanager
-    def start(self, directory: Path) -> Iterator[stand.Running]:
-        with stand.program(__name__, directory) as (pid, path), ExitStack() as stack:
-            yield stand.Running(
-                pid=pid,
-                stack=stack,
-                connect=lambda: stand.connect(path),
-                join=stand.join_websocket,
-                frame=stand.websocket_delivery,
-            )
-
-    def start_pair(self, directory: Path) -> None:
-        return None
+    def start(self, directory: Path) -> AbstractContextManager[stand.Running]:
+        return stand.program(__name__, directory)
 
 
 async def serve(listener: trio.SocketListener) -> None:

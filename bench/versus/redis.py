@@ -33,7 +33,6 @@ def is_present() -> bool:
 class Redis:
     name: ClassVar = "redis"
     note: ClassVar = "redis-server, PUBLISH and SUBSCRIBE; stores nothing, an absent subscriber misses it"
-    confirms: ClassVar = True
 
     @contextmanager
     def start(self, directory: Path) -> Iterator[stand.Running]:
@@ -45,18 +44,14 @@ class Redis:
             _await(path, process)
             with ExitStack() as stack:
                 yield stand.Running(
-                    pid=process.pid,
+                    path=path,
                     stack=stack,
-                    connect=lambda: stand.connect(path),
                     join=_subscriber(),
                     frame=lambda content: _command(b"PUBLISH", CHANNEL, stand.delivery(content)),
                     confirmation=b":",  # the number of those who got it
                 )
         finally:
             end(process)
-
-    def start_pair(self, directory: Path) -> None:
-        return None
 
 
 def _subscriber() -> stand.Join:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -25,7 +26,6 @@ from ..systems import ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 JOINED: Final = b"joined"
 BACKLOG: Final = 1024
@@ -52,43 +52,44 @@ def delivery(content: str) -> bytes:
 class Writer:
     """A sender: `frame` makes of a content what goes over its socket, once for all messages of that content."""
 
-    def __init__(self, sock: socket.socket, frame: Callable[[str], bytes], confirmation: bytes = b"\n") -> None:
+    def __init__(self, sock: socket.socket, frame: Callable[[str], bytes]) -> None:
         self.sock = sock
         self._frame = frame
         self._made: dict[str, bytes] = {}
-        self._confirmed = Counted(sock, confirmation)
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
 
     def send(self, content: str) -> None:
         if content not in self._made:
             self._made[content] = self._frame(content)
         self.sock.sendall(self._made[content])
 
-    def take(self) -> int:
-        return self._confirmed.take()
+
+class ConfirmedWriter(Writer, Counted):
+    """One that is told of each message, by a `mark` in what comes."""
+
+    def __init__(self, sock: socket.socket, frame: Callable[[str], bytes], mark: bytes) -> None:
+        Writer.__init__(self, sock, frame)
+        Counted.__init__(self, sock, mark)
 
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """A compared system that runs, and how its clients join. `join` makes a connection a subscriber, before it returns;
-    `pid` is 0 for a system that was not started by us."""
+    """A compared system that listens on `path`. `join` makes a connection a subscriber, before it returns; a sender is
+    told of each message by `confirmation`, if at all."""
 
-    pid: int
+    path: Path
     stack: ExitStack
-    connect: Callable[[], socket.socket]
     join: Join
     frame: Callable[[str], bytes]
-    mark: bytes = ITEM
-    confirmation: bytes = b"\n"
+    confirmation: bytes | None = None
 
     def open(self, readers: int) -> tuple[Writer, list[Counted]]:
-        sender, *others = [self._joined() for _ in range(readers + 1)]
-        return Writer(sender, self.frame, self.confirmation), [Counted(sock, self.mark) for sock in others]
+        sock, *others = [self._joined() for _ in range(readers + 1)]
+        told = self.confirmation
+        sender = Writer(sock, self.frame) if told is None else ConfirmedWriter(sock, self.frame, told)
+        return sender, [Counted(other, ITEM) for other in others]
 
     def _joined(self) -> socket.socket:
-        sock = self.stack.enter_context(self.connect())
+        sock = self.stack.enter_context(connect(self.path))
         sock.settimeout(JOIN_S)
         self.join(sock)
         sock.settimeout(None)
@@ -103,20 +104,6 @@ def listener(path: Path) -> Iterator[socket.socket]:
         sock.listen(BACKLOG)
         sock.set_inheritable(True)
         yield sock
-
-
-@contextmanager
-def program(module: str, directory: Path, *arguments: str) -> Iterator[tuple[int, Path]]:
-    """Run `main` of a stand-in's module, which takes the listening socket by `inherited`, until the block ends: its
-    pid, and where its clients connect."""
-    path = directory / "s"
-    with listener(path) as sock:
-        command = [sys.executable, "-c", f"from {module} import main; main()", str(sock.fileno()), *arguments]
-        process = subprocess.Popen(command, pass_fds=[sock.fileno()])
-    try:
-        yield process.pid, path
-    finally:
-        end(process)
 
 
 def connect(path: Path) -> socket.socket:
@@ -149,6 +136,10 @@ def upgrade(sock: socket.socket, resource: str = "/", host: str = "bench") -> No
     )
 
 
+def join_plainly(sock: socket.socket) -> None:
+    hear(sock, JOINED)
+
+
 def join_websocket(sock: socket.socket) -> None:
     upgrade(sock)
     hear(sock, JOINED)
@@ -156,6 +147,26 @@ def join_websocket(sock: socket.socket) -> None:
 
 def websocket_delivery(content: str) -> bytes:
     return masked(delivery(content))
+
+
+@contextmanager
+def program(
+    module: str,
+    directory: Path,
+    *arguments: str,
+    join: Join = join_websocket,
+    frame: Callable[[str], bytes] = websocket_delivery,
+) -> Iterator[Running]:
+    """Run `main` of a stand-in's module, which takes the listening socket by `inherited`, until the block ends."""
+    path = directory / "s"
+    with listener(path) as sock:
+        command = [sys.executable, "-c", f"from {module} import main; main()", str(sock.fileno()), *arguments]
+        process = subprocess.Popen(command, pass_fds=[sock.fileno()])
+    try:
+        with ExitStack() as stack:
+            yield Running(path=path, stack=stack, join=join, frame=frame)
+    finally:
+        end(process)
 
 
 def inherited(arguments: Sequence[str]) -> socket.socket:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("system", others(None), ids=lambda system: system.name)
 def test_each_reader_of_a_compared_system_gets_every_message(system: System, tmp_path: Path) -> None:
     with system.start(tmp_path) as running:
-        figures = fanout.throughput(running, readers=3, messages=200, size=64, confirms=system.confirms)
+        figures = fanout.throughput(running, readers=3, messages=200, size=64)
     assert figures["deliveries /s"] == pytest.approx(3 * figures["messages /s"])
 
 
@@ -42,6 +42,14 @@ def test_a_reader_that_stops_reading_does_not_stop_the_floor(tmp_path: Path) -> 
         while late < 400:
             late += idle.take()
     assert (came, late) == (400, 400)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("system", others(None), ids=lambda system: system.name)
+def test_confirmations_are_timed_where_there_are_any(system: System, tmp_path: Path) -> None:
+    with system.start(tmp_path) as running:
+        figures = fanout.latency(running, readers=2, messages=3, size=64)
+    assert ("confirmed p50 ms" in figures) == (system.name == "redis")
 
 
 async def test_a_hub_of_2_0_x_is_registered_with_and_its_pings_are_answered() -> None:
@@ -73,7 +81,7 @@ async def test_a_hub_of_2_0_x_is_registered_with_and_its_pings_are_answered() ->
 
     def measure(port: int) -> dict[str, float]:
         with Earlier(f"ws://127.0.0.1:{port}/ws/agent").start(Path("/nowhere")) as running:
-            return dict(fanout.throughput(running, readers=2, messages=5, size=64, confirms=False))
+            return dict(fanout.throughput(running, readers=2, messages=5, size=64))
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
