@@ -5,7 +5,7 @@ it. Nothing waits here: whatever happens is answered with the lines that the aud
 
 What a step called, what ran and the end of the turn may come in any order, because the hooks overtake each other:
 whichever is first is kept until the others come, and what was not seen by the end of the turn is waited for until the
-next one ends, or the session.
+next one ends, or the session. A session that was killed is noticed with the next approval of any.
 
 Invariant: the watch file of a session is needed once for each of its approvals, from before the answer leaves until
 its tool was seen, cannot run any more, or is one of too many. A crash forgets them all; what such a tool was given is
@@ -99,10 +99,19 @@ class Approvals:
 
     def follow(self, approved: Request) -> list[JsonObject]:
         """Call it before the answer leaves: the tool may run at once."""
+        over = self._of_the_dead()
         of_one = [one for one in self._outstanding if one.claude.pin == approved.claude.pin]
+        if len(of_one) >= OUTSTANDING:
+            over.append(of_one[0])
         self._outstanding.append(approved)
         self._watch.need(approved.claude.pid)
-        return [self._not_run(of_one[0])] if len(of_one) >= OUTSTANDING else []
+        return [self._not_run(one) for one in over if one in self._outstanding]
+
+    def _of_the_dead(self) -> list[Request]:
+        """Those of sessions that were killed, which no hook tells of."""
+        pins = {one.claude.pin for one in self._outstanding}
+        alive = {pin for pin in pins if (found := processes.find(pin[0])) is not None and found.pin == pin}
+        return [one for one in self._outstanding if one.claude.pin not in alive]
 
     def unfollow(self, approved: Request) -> None:
         """Its answer did not arrive, or what it allowed was seen. Nothing for one that is not followed any more."""
@@ -121,31 +130,35 @@ class Approvals:
             return by.saw(one) and one.asked.subagent == ran.subagent
 
         asking = list(filter(concerns, waiting))
-        approved = list(filter(concerns, self._outstanding))
-        unknown = strangers(ran.uses, [(one.asked.tool, one.asked.given) for one in asking + approved])
+        concerned = list(filter(concerns, self._outstanding))
+        unknown = strangers(ran.uses, [(one.asked.tool, one.asked.given) for one in asking + concerned])
+        approved = [one for one in concerned if one not in self._called.values()]
+        approved.sort(key=lambda one: one.asked.prompt != ran.prompt)  # an equal one of an earlier turn comes last
         answered: list[Request] = []
         lines: list[JsonObject] = []
         for use in ran.uses:
             call = (by.claude.pin, use.id)
-            if (allowed := _first(approved, use)) is not None:
+            other = self._ran.pop(call, None) if ran.whole else None
+            meant = self._called.get(call)
+            if meant is not None and meant in concerned:
+                if not ran.whole:
+                    is_it = use.is_of(meant.asked.tool, meant.asked.given)
+                    lines.append(self._has_run(meant) if is_it else self._ran_otherwise(meant, [use]))
+            elif (allowed := _first(approved, use)) is not None:
                 approved.remove(allowed)
-                if ran.whole and use.id is not None and call not in self._ran:
+                if ran.whole and use.id is not None and other is None:
                     self._called[call] = allowed
                 else:
-                    other = self._ran.pop(call, None) if ran.whole else None
                     lines.append(self._has_run(allowed) if other is None else self._ran_otherwise(allowed, [other]))
             elif (found := _first(asking, use)) is not None:
                 asking.remove(found)
                 answered.append(found)
-            elif not ran.whole and (meant := self._called.get(call)) in approved:
-                lines.append(self._ran_otherwise(meant, [use]))
-            elif not ran.whole and use.id is not None and approved and len(self._ran) < OUTSTANDING:
-                self._ran[call] = use
+            elif not ran.whole and use.id is not None and approved:
+                self._keep(call, use)
         if ran.whole:  # nothing of this step can still wait or run
             answered += asking
-            called = self._called.values()
             for one in approved:
-                if one.asked.prompt == ran.prompt and one not in called:
+                if one.asked.prompt == ran.prompt:
                     instead = [use for use in unknown if use.tool == one.asked.tool]
                     lines.append(self._ran_otherwise(one, instead) if instead else self._not_run(one))
         return answered, lines
@@ -157,6 +170,12 @@ class Approvals:
         settled = of_it if session_too else [one for one in of_it if one in self._overdue]
         self._overdue.update(of_it)
         return [self._not_run(one) for one in settled]
+
+    def _keep(self, call: _Call, use: Use) -> None:
+        """Until its step is shown; of too many the oldest goes, whose step has most likely been shown already."""
+        while len(self._ran) >= OUTSTANDING:
+            del self._ran[next(iter(self._ran))]
+        self._ran[call] = use
 
     def _has_run(self, approved: Request) -> JsonObject:
         self.unfollow(approved)

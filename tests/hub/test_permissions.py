@@ -499,6 +499,48 @@ async def test_a_question_that_was_answered_from_here_ran_with_the_answers(world
     assert world.audit.events == ["decided", "ran"]
 
 
+async def test_of_two_equal_uses_the_one_that_was_changed_is_an_alarm_whichever_ends_first(world: World) -> None:
+    await allowed(world)
+    await allowed(world)
+    for raw in (step("PostToolBatch", a="make", b="make"), step("PostToolUse", b="make"), step("PostToolUse", a="rm")):
+        await world.desk.ran(world.hook_pid(), raw)
+    assert sorted(map(str, world.audit.events)) == ["alarm", "decided", "decided", "ran"]
+    assert len(world.seen.alarms) == 1
+    assert world.watched == []
+
+
+async def test_an_equal_use_of_a_later_turn_is_not_taken_for_the_one_that_was_interrupted(world: World) -> None:
+    await allowed(world)
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    await allowed(world, request(prompt_id="p2"))
+    call: JsonObject = {"tool_name": "Bash", "tool_input": {"command": "make"}, "tool_use_id": "y"}
+    await world.desk.ran(world.hook_pid(), request(event="PostToolBatch", prompt_id="p2", tool_calls=[call]))
+    await world.desk.ran(world.hook_pid(), request(event="PostToolUse", prompt_id="p2", tool_use_id="y"))
+    assert [line["request"] for line in world.audit.lines if line["event"] == "ran"] == [world.seen.views[1].id]
+    await world.desk.turn_ended(world.hook_pid(), session_too=False)
+    assert [line["request"] for line in world.audit.lines if line["event"] == "not_run"] == [world.seen.views[0].id]
+    assert world.watched == []
+
+
+async def test_many_uses_that_need_no_approval_do_not_hide_one_that_was_changed(world: World) -> None:
+    await allowed(world)
+    for number in range(approvals.OUTSTANDING + 3):
+        await world.desk.ran(world.hook_pid(), step("PostToolUse", **{f"l{number}": "ls"}))
+    for raw in RAN_OTHERWISE:
+        await world.desk.ran(world.hook_pid(), raw)
+    assert world.audit.events == ["decided", "alarm"]
+
+
+async def test_what_a_session_that_was_killed_was_allowed_is_let_go_with_the_next_approval(world: World) -> None:
+    await allowed(world)
+    await allowed(world)
+    del world.table[CLAUDE]
+    await world.ask(claude=CLAUDE * 2)
+    await world.decide(world.seen.views[-1])
+    assert world.audit.events == ["decided"] * 3 + ["not_run"] * 2
+    assert world.watched == [str(CLAUDE * 2)]
+
+
 async def test_approvals_that_are_never_seen_to_run_are_bounded(world: World) -> None:
     for _ in range(approvals.OUTSTANDING + 3):
         await allowed(world)
