@@ -23,5 +23,10 @@ export default defineConfig({
     assetsInlineLimit: 0, // the policy of the page allows no data: addresses
     license: { fileName: "licences.txt" }, // of what is bundled
   },
-  test: { environment: "happy-dom", include: ["test/**/*.test.{ts,tsx}"], restoreMocks: true },
+  test: {
+    environment: "happy-dom",
+    include: ["test/**/*.test.{ts,tsx}"],
+    restoreMocks: true,
+    testTimeout: 60_000, // for what hangs; a busy machine is slow
+  },
 });

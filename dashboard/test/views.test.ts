@@ -153,6 +153,7 @@ describe("a long message", () => {
     expect(isLong(text)).toBe(true);
     expect(text.startsWith(beginning(text))).toBe(true);
     expect(beginning(text).split("\n").length).toBeLessThan(60);
+    expect(isLong("x".repeat(9000))).toBe(true);
     expect(isLong("short")).toBe(false);
     expect(beginning("x".repeat(9000)).length).toBeLessThan(3000);
   });
