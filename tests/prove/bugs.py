@@ -37,6 +37,7 @@ from crosschat.hub import (
     peers,
     permissions,
     router,
+    succession,
     tree,
     webserver,
 )
@@ -244,6 +245,11 @@ def swallow_sync_error(patch: pytest.MonkeyPatch) -> None:
     _with_files(patch, "append", instead)
 
 
+def failed_sync_is_a_clean_end(patch: pytest.MonkeyPatch) -> None:
+    """Who started the hub is not told."""
+    patch.setattr(hub_main, "EXIT_JOURNAL", 0)
+
+
 # --- starts
 
 
@@ -309,6 +315,24 @@ def offsets_shifted(patch: pytest.MonkeyPatch) -> None:
         return seq
 
     patch.setattr(scan.Scan, "_place", place)
+
+
+# --- upgrades
+
+
+def lock_not_handed_over(patch: pytest.MonkeyPatch) -> None:
+    """It is let go, and the next hub takes it if nobody else does."""
+    patch.setattr(succession.Succession, "hand_over", _nothing)
+
+
+def two_heirs_are_let_in(patch: pytest.MonkeyPatch) -> None:
+    original = succession.Succession.reserve
+
+    def reserve(self: succession.Succession, asker: object, frame: wire.Succeed) -> None:
+        self.heir = None
+        original(self, asker, frame)
+
+    patch.setattr(succession.Succession, "reserve", reserve)
 
 
 # --- requests
@@ -611,6 +635,9 @@ BUGS: Final = (
     Bug("records behind a gap move up", "damage", offsets_shifted),
     Bug("a torn end is kept", "crash", keep_torn_tail),
     Bug("half an operation counts", "crash", half_operation_is_whole),
+    Bug("a failed sync is a clean end", "ends", failed_sync_is_a_clean_end),
+    Bug("the lock is not handed over", "upgrades", lock_not_handed_over),
+    Bug("two newer clients may each start a hub", "upgrades", two_heirs_are_let_in),
     Bug("cids are forgotten by a restart", "retries", cids_forgotten_at_start),
     Bug("the content of a repeated cid is ignored", "retries", cid_content_ignored),
     Bug("claims share a batch", "races", claim_without_epoch),

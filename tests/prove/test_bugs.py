@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(300)]
 ROUNDS: Final = 12
-FORKED: Final = ("kill", "retries", "claims", "behind", "image", "door requests", "approval kills", "matrix")
+FORKED: Final = (
+    "kill", "retries", "claims", "behind", "ends", "upgrades", "image", "door requests", "approval kills", "matrix",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

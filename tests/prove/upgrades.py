@@ -1,8 +1,9 @@
 """Upgrades in a row, under load: each hub is followed by one of a newer version that inherits its lock.
 
-Nobody but the hubs holds the lock, so one that was free for a moment would be taken by a bridge, and be seen as a hub
-too many. At each upgrade clients of the next version come two at once, and after it one of the version before: one of
-them all is let in. Agents write and read meanwhile, and real bridges, to whose callers nothing may fail.
+The rig keeps its own descriptor of the lock that the first hub got, so it is held throughout: a hub that was not given
+it, and takes it for itself, finds it held and is not there in the end. At each upgrade clients of the next version come
+two at once, and after it one of the version before: one of them all is let in. Agents write and read meanwhile, and
+real bridges, to whose callers nothing may fail.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Chain:
         self.agents: list[Agent] = []
         self.bridges: list[Bridge] = []
         self.hub: Hub | None = None
+        self.held = lock.try_hold(self.home / "hub.lock")
 
     async def run(self) -> Outcome:
         upgrades = 8 if self.room.short else 40
@@ -84,16 +86,16 @@ class Chain:
             if self.hub is not None:
                 with trio.CancelScope(shield=True):
                     await self.hub.end()
+            if self.held is not None:
+                os.close(self.held)
         self.outcome.problems = self.history.problems
         self.outcome.counts += self.history.counts
         self.outcome.reconnects_s = [took for agent in self.agents for took in agent.rejoins[1:]]
         return self.outcome
 
     async def _begin(self) -> None:
-        held = lock.try_hold(self.home / "hub.lock")
-        assert held is not None
-        self.hub = Hub(self.room.zygote, self.care, self.home, held, None, version(0))
-        os.close(held)  # from here on it is the hub's alone
+        assert self.held is not None
+        self.hub = Hub(self.room.zygote, self.care, self.home, self.held, None, version(0))
         assert await self.hub.serving()
 
     def _populate(self, nursery: trio.Nursery) -> None:
