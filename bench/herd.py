@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PROCESSES: Final = 4
 TASKS: Final = 16
 PATIENCE_S: Final = 300.0
+SAID_WITHIN_S: Final = PATIENCE_S + 30.0  # each starter gives up before that, and says so
 CONTESTED_S: Final = 0.3
 MODULE: Final = __spec__.name if __spec__ is not None else __name__
 PATH: Final = Path(__file__).resolve().parents[MODULE.count(".")]  # where a starter finds this module
@@ -139,7 +140,7 @@ class Starters:
 
     def _line(self) -> bytes:
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
+        readable, _, _ = select.select([self.process.stdout], [], [], SAID_WITHIN_S)
         if not readable:
             raise RuntimeError("the starters say nothing")
         return self.process.stdout.readline()

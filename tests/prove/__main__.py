@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +93,11 @@ class _Runner:
         seed, self._next = self._next, Random(self._next).getrandbits(32)
         place = Path(tempfile.mkdtemp(prefix="prove-", dir="/tmp"))
         began = time.monotonic()
-        found = part.run(Room(place, zygote, seed, short))
+        try:
+            found = part.run(Room(place, zygote, seed, short))
+        except Exception as error:  # it is a finding like others, and what was reached before it stays
+            traceback.print_exc()
+            found = Outcome([f"the rig failed: {error!r}"])
         self._spent[part.name] += round((time.monotonic() - began) * 1000)
         if found.void:
             self._void += 1

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -49,26 +50,31 @@ def one_round(starters: list[Starters], place: Path, dice: Random) -> Iterator[t
 
 
 def _start(starters: list[Starters], home: Home, state: Callable[[Home], AbstractContextManager[None]]) -> list[str]:
-    with state(home):
-        found = start_all(starters, home)
-    return _checked(home, found)
+    with _ended(home):
+        with state(home):
+            found = start_all(starters, home)
+        return list(_problems(home, found))
 
 
 def _start_after_killed(starters: list[Starters], home: Home, dice: Random) -> list[str]:
-    with Starters() as one, Starters() as two:
-        one.go(home)
-        time.sleep(dice.uniform(0, 0.1))
-        two.go(home)
-        time.sleep(dice.uniform(0, 0.3))
-        one.process.kill()
-        two.process.kill()
-    return _checked(home, start_all(starters, home))
+    with _ended(home):
+        with Starters() as one, Starters() as two:
+            one.go(home)
+            time.sleep(dice.uniform(0, 0.1))
+            two.go(home)
+            time.sleep(dice.uniform(0, 0.3))
+            one.process.kill()
+            two.process.kill()
+        return list(_problems(home, start_all(starters, home)))
 
 
-def _checked(home: Home, found: Started) -> list[str]:
-    problems = list(_problems(home, found))
-    stop_hub(home, force=True)
-    return problems
+@contextmanager
+def _ended(home: Home) -> Iterator[None]:
+    """Whatever happens, no hub is left there."""
+    try:
+        yield
+    finally:
+        stop_hub(home, force=True)
 
 
 def _problems(home: Home, found: Started) -> Iterator[str]:
