@@ -170,7 +170,7 @@ class FakeHub:
         return peer
 
 
-HELLO = wire.Hello(protocol=wire.PROTOCOL, version="1", cwd="/work")
+HELLO = wire.Hello(protocol=wire.PROTOCOL, version="1", cwd="/repo")
 
 
 def session_with(

@@ -26,7 +26,7 @@ HOOK = Path(ask.__file__)
         ("git push:*", "/usr/bin/git push"),
         ("git push:*", "g\\it 'push'"),
         ("git push:*", 'git "push"'),
-        ("git push:*", "git -C /work push"),
+        ("git push:*", "git -C /repo push"),
         ("git push:*", "git -c a=b --no-pager push"),
         ("git push:*", "cd /x && git push"),
         ("git push:*", "cd /x;git push"),

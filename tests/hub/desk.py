@@ -44,7 +44,7 @@ def request(tool: str = "Bash", event: str = "PermissionRequest", **more: object
     """What a hook is given."""
     given = more.pop("tool_input", {"command": "make"})
     fields = {
-        "session_id": "s", "cwd": "/work", "prompt_id": "p1", "permission_mode": "default", "hook_event_name": event,
+        "session_id": "s", "cwd": "/repo", "prompt_id": "p1", "permission_mode": "default", "hook_event_name": event,
         "tool_name": tool, "tool_input": given, **more,
     }  # fmt: skip
     return json.dumps(fields).encode()

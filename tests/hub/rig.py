@@ -101,7 +101,7 @@ class Middle:
         first: list[AnyRecord] = [
             Epoch(seq=1, id="r1", ts=NOW_MS, by="system", epoch="e"),
             *(
-                AgentJoined(seq=seq, id=f"r{seq}", ts=NOW_MS, by=agent, agent=agent, name=agent, cwd="/work")
+                AgentJoined(seq=seq, id=f"r{seq}", ts=NOW_MS, by=agent, agent=agent, name=agent, cwd="/repo")
                 for seq, agent in enumerate(agents, 2)
             ),
         ]

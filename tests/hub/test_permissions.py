@@ -45,7 +45,7 @@ async def test_a_request_is_shown_with_everything_and_decided_once(world: World)
     hook = await world.ask(raw)
     (view,) = world.desk.requests()
     assert world.seen.views == [view]
-    assert (view.raw.encode(), view.agent, view.cwd, view.mode) == (raw, "a1", "/work", "default")
+    assert (view.raw.encode(), view.agent, view.cwd, view.mode) == (raw, "a1", "/repo", "default")
     assert view.digest == digest_of(hook, raw)
     said = output({"behavior": "allow", "updatedPermissions": [SUGGESTION]})
     await world.decide(view, payload(view, said))

@@ -64,7 +64,7 @@ async def test_the_person_and_an_agent_talk(hub: HubProcess, browser: Browser) -
 
 
 RAW = json.dumps({
-    "session_id": "s", "cwd": "/work", "prompt_id": "p1", "permission_mode": "default",
+    "session_id": "s", "cwd": "/repo", "prompt_id": "p1", "permission_mode": "default",
     "hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "make “all”"},
 }, ensure_ascii=False).encode()  # fmt: skip
 

@@ -75,7 +75,7 @@ def make(random: Random) -> Made:
         flaw = None  # a megabyte takes as long as hundreds of others
     members = _members(random, 2)
     fields = {
-        "session_id": '"s"', "cwd": f'"/work/{_text(random)}"', "prompt_id": '"p"', "permission_mode": '"default"',
+        "session_id": '"s"', "cwd": f'"/repo/{_text(random)}"', "prompt_id": '"p"', "permission_mode": '"default"',
         "hook_event_name": '"PermissionRequest"', "tool_name": f'"{random.choice(TOOLS)}"',
     }  # fmt: skip
     if random.random() < 0.3:

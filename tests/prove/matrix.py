@@ -37,7 +37,7 @@ Frame = TypeVar("Frame", bound=attrs.AttrsInstance)
 
 QUIET_S: Final = 0.1
 RAW: Final = json.dumps({
-    "session_id": "s", "cwd": "/work", "prompt_id": "p1", "permission_mode": "default",
+    "session_id": "s", "cwd": "/repo", "prompt_id": "p1", "permission_mode": "default",
     "hook_event_name": "PermissionRequest", "tool_name": "Bash", "tool_input": {"command": "make"},
 }).encode()  # fmt: skip
 

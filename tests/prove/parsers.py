@@ -46,7 +46,7 @@ TEXTS: Final = (
     "a1",
     "m1-7f3c",
     "task:open",
-    "/work",
+    "/repo",
     "é\u202e\u200b",
     "😀",
     "\u2028\x7f",
