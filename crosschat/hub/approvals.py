@@ -92,8 +92,7 @@ class Approvals:
         self._watch = watch
         self._log = log
         self._tell = tell
-        self._outstanding: list[Request] = []
-        self._overdue: set[Request] = set()  # of these, those whose turn has ended
+        self._outstanding: dict[Request, bool] = {}  # oldest first; True once its turn has ended
         self._called: dict[_Call, Request] = {}  # approvals whose step was shown before what ran
         self._ran: dict[_Call, Use] = {}  # what ran that nobody was asked about, before its step was shown
 
@@ -103,7 +102,7 @@ class Approvals:
         of_one = [one for one in self._outstanding if one.claude.pin == approved.claude.pin]
         if len(of_one) >= OUTSTANDING:
             over.append(of_one[0])
-        self._outstanding.append(approved)
+        self._outstanding[approved] = False
         self._watch.need(approved.claude.pid)
         return [self._not_run(one) for one in over if one in self._outstanding]
 
@@ -116,8 +115,7 @@ class Approvals:
     def unfollow(self, approved: Request) -> None:
         """Its answer did not arrive, or what it allowed was seen. Nothing for one that is not followed any more."""
         if approved in self._outstanding:
-            self._outstanding.remove(approved)
-            self._overdue.discard(approved)
+            del self._outstanding[approved]
             self._watch.release(approved.claude.pid)
             self._called = {call: one for call, one in self._called.items() if one is not approved}
             if all(one.claude.pin != approved.claude.pin for one in self._outstanding):
@@ -167,8 +165,8 @@ class Approvals:
         """The session has ended its turn, with `session_too` itself: nothing of that can run any more. What ran at the
         turn's end may still be told by a hook that this one has overtaken."""
         of_it = [one for one in self._outstanding if of_turn(by, one, session_too=session_too)]
-        settled = of_it if session_too else [one for one in of_it if one in self._overdue]
-        self._overdue.update(of_it)
+        settled = of_it if session_too else [one for one in of_it if self._outstanding[one]]
+        self._outstanding.update(dict.fromkeys(of_it, True))
         return [self._not_run(one) for one in settled]
 
     def _keep(self, call: _Call, use: Use) -> None:

@@ -65,7 +65,8 @@ class AskList:
             try:
                 await trio.to_thread.run_sync(self._keep, rules)
             except OSError as error:
-                left = await trio.to_thread.run_sync(self._take_back)
+                with trio.CancelScope(shield=True):  # also if who asked for the change has gone
+                    left = await trio.to_thread.run_sync(self._take_back)
                 raise Refused(
                     Code.STORAGE_FULL, f"The list is as it was: the new one could not be written ({error}).{left}"
                 ) from None

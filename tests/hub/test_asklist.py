@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from crosschat.errors import Code, Refused
 from crosschat.hub.asklist import KEY, AskList
@@ -81,6 +82,22 @@ async def test_a_change_that_fails_anywhere_is_none_for_the_hub_the_hooks_and_th
         }, at  # fmt: skip
         at += 1
     assert failed > 5
+
+
+async def test_a_change_that_fails_is_taken_back_also_if_who_asked_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    await place.asking.add("Bash(git push:*)")
+
+    def goes_and_fails(*_: object) -> None:
+        trio.from_thread.run_sync(scope.cancel)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(place.settings, "put", goes_and_fails)
+    with trio.CancelScope() as scope, refused(Code.STORAGE_FULL, "as it was"):
+        await place.asking.add("WebFetch")
+    assert place.hooks() == {"shell": "Bash(git push:*)\n"}
 
 
 async def test_what_cannot_be_taken_back_is_said_and_mended_by_the_next_hub(tmp_path: Path) -> None:

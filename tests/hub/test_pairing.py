@@ -226,7 +226,7 @@ class Place:
         self.path, files = path, RealFiles()
         self.settings = Settings(files, path / "settings.json")
         self.audit = Audit(path, files, lambda: NOW_MS)
-        keyring = Keyring(self.settings, self.audit, silent_log())
+        self.keyring = keyring = Keyring(self.settings, self.audit, silent_log())
         self.events = EventLog(path / "events.jsonl", lambda: NOW_MS, silent_log())
         self.now_s = 0.0
         self.pairing = Pairing(keyring, port, self.events, lambda: NOW_MS, lambda: self.now_s)
@@ -332,8 +332,14 @@ async def test_a_pairing_that_nobody_answered_is_announced_as_over(tmp_path: Pat
 async def test_revoking_tells_the_pages_and_holds_after_a_restart(tmp_path: Path) -> None:
     place, browser = Place(tmp_path), Browser(PORT)
     await place.pair(browser)
+    challenge = place.pairing.challenge(pagewire.Challenge(key=browser.key)).challenge
+    signature = browser.sign(pagewire.to_sign(browser.origin, challenge))
+    ticket = place.pairing.ticket(pagewire.GetTicket(key=browser.key, challenge=challenge, signature=signature)).ticket
     await place.pairing.revoke(browser.key[:6], None)
     assert f"revoked {browser.key}" in place.told.said
+    await place.pair(browser)
+    assert place.pairing.redeem(ticket) is None  # it was of the pairing before
+    await place.pairing.revoke(browser.key, None)
     for pairing in (place.pairing, Place(tmp_path).pairing):
         assert pairing.views() == ()
         with refused(Code.FORBIDDEN, "not paired"):
@@ -464,11 +470,16 @@ async def test_a_signed_challenge_gets_one_ticket(tmp_path: Path) -> None:
 # --- what vouches for a key
 
 
-def plant(path: Path, browser: Browser) -> None:
+def plant(path: Path, browser: Browser, identifier: str | None = None) -> None:
     """As any program of the person's can: a key is written into the settings."""
     file = path / "settings.json"
     settings = json.loads(file.read_bytes()) if file.exists() else {}
-    fields = {"id": browser.key, "public_key": to_text(browser.public), "label": browser.label, "port": PORT}
+    fields = {
+        "id": identifier or browser.key,
+        "public_key": to_text(browser.public),
+        "label": browser.label,
+        "port": PORT,
+    }
     settings.setdefault(SETTING, []).append({**fields, "paired_at": "2026-01-01T00:00:00.000Z"})
     file.write_text(json.dumps(settings))
 
@@ -496,6 +507,17 @@ async def test_a_key_that_was_written_into_the_settings_counts_for_nothing_and_i
     await place.pairing.revoke(planted.key, mine.key)
     assert [view.label for view in Place(tmp_path).pairing.views()] == ["mine", "third"]
     assert Place(tmp_path).pairing.problems() == ()
+
+
+async def test_a_key_that_was_put_under_the_id_of_a_paired_one_is_no_key(tmp_path: Path) -> None:
+    mine, planted = Browser(PORT, "mine"), Browser(PORT, "planted")
+    await Place(tmp_path).pair(mine)
+    (tmp_path / "settings.json").unlink()
+    plant(tmp_path, planted, mine.key)
+    pairing = Place(tmp_path).pairing
+    assert pairing.views() == ()
+    with refused(Code.FORBIDDEN, "not paired"):
+        pairing.verify(mine.key, b"x", planted.sign("x"))
 
 
 async def test_a_revoked_key_that_is_written_back_counts_for_nothing(tmp_path: Path) -> None:
@@ -563,6 +585,8 @@ async def test_a_broken_chain_vouches_for_nobody_and_none_is_paired_there(tmp_pa
     assert "line 2, it was changed: its hash is another, and no browser counts as paired." in str(again.audit.problem)
     with refused(Code.UNAVAILABLE, "move the file away"):
         await again.pair(Browser(PORT, "fourth"))
+    with refused(Code.UNAVAILABLE, "move the file away"):
+        await again.keyring.add(again.pairing.table, place.pairing.table.keys[first.key], "second")
     with refused(Code.UNAVAILABLE, "line 2"):
         again.pairing.new_code(30, processes(*SHELL, (30, 20, "crosschat", True)))
     await again.pairing.revoke(first.key, None)
@@ -697,3 +721,19 @@ async def test_who_goes_away_while_it_pairs_is_paired_all_the_same(
         nursery.cancel_scope.cancel()
         gate.opened.set()
     Place(tmp_path).pairing.challenge(pagewire.Challenge(key=browser.key))
+
+
+async def test_who_goes_away_while_it_revokes_has_revoked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, browser = Place(tmp_path), Browser(PORT)
+    await place.pair(browser)
+    gate = Gate(place, monkeypatch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.pairing.revoke, browser.key, None)
+        await gate.reached.wait()
+        nursery.cancel_scope.cancel()
+        gate.opened.set()
+    assert place.told.said[-2:] == [f"revoked {browser.key}", "keys"]
+    assert [line["event"] for line in place.lines()] == ["paired", "revoked"]
+    assert Place(tmp_path).pairing.views() == ()
