@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from . import fanout
 from .figures import percentile
+from .history import await_index
 from .plot import Chart, svg
-from .reading import await_index, ids_to_all, make_history, read_pages
+from .reading import ids_to_all, make_history, read_pages
 from .rig import own_agent, private_hub, resident_mib, unwind_on_signals
-from .run import about, empty_directory, time_syncs
+from .run import about as about_run
+from .run import empty_directory, time_syncs
 from .show import number_in_words
 from .systems import CrossChat
 
@@ -112,14 +114,13 @@ def grows(curve: Mapping[str, float]) -> str:
 
 def draw(document: Mapping[str, object], docs: Path) -> None:
     """Plots and words from what was measured."""
-    measured = cast("Mapping[str, str]", document["about"])
+    about = cast("Mapping[str, Mapping[str, str]]", document["about"])
     lines = [
         "# How cost grows",
         "",
         "Written by `python -m bench.growth`, which measures it on private hubs with the log's sync on. What is said",
-        "of each curve is its slope over the last decade.",
-        "",
-        f"Measured: {', '.join(f'{name} {value}' for name, value in measured.items())}",
+        "of each curve is its slope over the last decade. Load and fdatasync are those at the end of the measurement:",
+        "with a load above the number of processors, the curves show what else ran as much as they show CrossChat.",
     ]
     for file, (across, charts) in PLOTS.items():
         curves = cast("Curves", document.get(file, {}))
@@ -129,6 +130,7 @@ def draw(document: Mapping[str, object], docs: Path) -> None:
         (docs / f"{file}.svg").write_text(svg(drawn))
         counts = list(next(iter(curves.values())))
         lines += ["", f"## Over {across}", "", f"![{across}]({file}.svg)", ""]
+        lines += [f"Measured: {', '.join(f'{name} {value}' for name, value in about[file].items())}", ""]
         lines.append(f"| {across} | {' | '.join(f'{int(count):,}' for count in counts)} | over the last decade it |")
         lines.append("|---" * (len(counts) + 2) + "|")
         for _, names in charts:
@@ -157,13 +159,17 @@ def main() -> int:
     asked = parser.parse_args()
     unwind_on_signals()
     file = asked.docs / "growth.json"
+    if asked.draw and not file.exists():
+        parser.error(f"--draw: {file} does not exist")
     document: dict[str, object] = json.loads(file.read_text()) if file.exists() else {}
     if not asked.draw:
+        about = cast("dict[str, object]", document.setdefault("about", {}))  # of each plot, for one may be kept
         if asked.only != "growth-history":
             document["growth-agents"] = over_agents(asked.agents, asked.directory)
+            about["growth-agents"] = conditions(asked.directory)
         if asked.only != "growth-agents":
             document["growth-history"] = over_history(asked.histories, asked.directory)
-        document["about"] = conditions(asked.directory)
+            about["growth-history"] = conditions(asked.directory)
         file.write_text(json.dumps(document, indent=1) + "\n")
     draw(document, asked.docs)
     return 0
@@ -171,7 +177,7 @@ def main() -> int:
 
 def conditions(below: Path) -> dict[str, str]:
     """Machine, load and disk at the end."""
-    known = about([], below)
+    known = about_run([], below)
     with empty_directory(below) as directory:
         syncs = time_syncs(directory)
     return {
@@ -183,7 +189,10 @@ def conditions(below: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted(int(part) for part in text.split(",")))
+    numbers = tuple(sorted(int(part) for part in text.split(",") if part.isdecimal()))
+    if not numbers or numbers[0] < 1 or len(numbers) != text.count(",") + 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers from 1 with commas between, as in 1,10,100")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import json
 import os
 import select
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,9 @@ from crosschat.cli.control import Control, new_id, running_hub
 from crosschat.cli.failure import Failure
 from crosschat.cli.lifecycle import stop_hub
 from crosschat.paths import Configuration, Home
+
+from .figures import percentile
+from .rig import unwind_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,11 +136,8 @@ class Starters:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        with self.process:  # which closes its pipes and waits for it
+            self.process.kill()
 
     def _line(self) -> bytes:
         assert self.process.stdout is not None
@@ -236,20 +237,18 @@ STATES: Final = (empty, stale, garbage, leaving, contested)
 # --- measuring
 
 
-def quantile(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
-
-
 def measure_alone(place: Path, rounds: int) -> float:
     """The median of as many starts with one starter."""
     took_s: list[float] = []
     for row in range(rounds):
         home = Home(place / f"alone{row}")
         began = time.monotonic()
-        running_hub(Configuration(home=home)).close()
-        took_s.append(time.monotonic() - began)
-        stop_hub(home, force=True)
-    return quantile(took_s, 0.5)
+        try:
+            running_hub(Configuration(home=home)).close()
+            took_s.append(time.monotonic() - began)
+        finally:
+            stop_hub(home, force=True)
+    return statistics.median(took_s)
 
 
 def measure_herd(place: Path, rounds: int) -> dict[str, list[float]]:
@@ -259,9 +258,11 @@ def measure_herd(place: Path, rounds: int) -> dict[str, list[float]]:
         for row in range(rounds):
             for state in STATES:
                 home = Home(place / f"{state.__name__}{row}")
-                with state(home):
-                    found = start_all(starters, home)
-                stop_hub(home, force=True)
+                try:
+                    with state(home):
+                        found = start_all(starters, home)
+                finally:
+                    stop_hub(home, force=True)
                 if found.errors or len(found.pids) != 1:
                     raise RuntimeError(f"{state.__name__}: {found.errors or found.pids}")
                 took_s[state.__name__] += found.took_s
@@ -308,6 +309,7 @@ def main() -> int:
     parser.add_argument("--bridges", action="store_true", help="one round with real bridges instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args()
+    unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="herd-", dir="/tmp") as directory:
         figures = bridge_figures(Path(directory)) if asked.bridges else herd_figures(Path(directory), asked.rounds)
     figures["load"] = os.getloadavg()[0]
@@ -325,7 +327,7 @@ def herd_figures(place: Path, rounds: int) -> dict[str, float]:
     everything = [took for values in by_state.values() for took in values]
     figures = {"one starter alone, s": alone_s}
     for name, values in (*by_state.items(), ("all", everything)):
-        figures[f"{name}, p50 s"], figures[f"{name}, p99 s"] = quantile(values, 0.5), quantile(values, 0.99)
+        figures[f"{name}, p50 s"], figures[f"{name}, p99 s"] = statistics.median(values), percentile(values, 0.99)
     figures["all, p99 to one alone"] = figures["all, p99 s"] / alone_s
     return figures
 

@@ -29,7 +29,7 @@ from crosschat.model import AgentJoined, AnyRecord, Claim, Cursor, Epoch, Flag, 
 from crosschat.wire import Send
 
 from .figures import percentiles_ms
-from .rig import PrivateHub, own_agent, private_hub, resident_mib
+from .rig import PrivateHub, own_agent, private_hub, resident_mib, unwind_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,7 @@ MARK_EVERY: Final = 5  # messages, then an agent has read
 TASK_EVERY: Final = 100
 BATCH: Final = 5_000
 ACKS_PER_S: Final = 200
+INDEX_S: Final = 600.0
 QUERIES: Final[dict[str, dict[str, object]]] = {
     "a common word": {"query": "w1"},
     "two common words": {"query": "w1 w3"},
@@ -164,9 +165,12 @@ def acks(hub: PrivateHub, count: int) -> list[float]:
 
 
 def await_index(hub: PrivateHub) -> float:
+    """Seconds until a search sees everything. Raises RuntimeError if it never does."""
     begun = time.perf_counter()
     while hub.ask("inspect").get("search_behind"):
-        time.sleep(0.2)
+        if time.perf_counter() - begun > INDEX_S:
+            raise RuntimeError(f"the index for searches was not complete after {INDEX_S:g} s")
+        time.sleep(0.05)
     return time.perf_counter() - begun
 
 
@@ -187,6 +191,7 @@ def main() -> int:
         "--keep", type=Path, help="make the history in this directory and keep it, or use the one there"
     )
     asked = parser.parse_args()
+    unwind_on_signals()
     start_ms = int(time.time() * 1000) - asked.messages * STEP_MS
     directory = Path(tempfile.mkdtemp(prefix="cc-history-", dir="/tmp"))
     home = asked.keep or directory / "h"

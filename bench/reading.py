@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from crosschat.wire import Read, Search, Send
 
 from .figures import percentiles_ms
-from .history import STEP_MS, build
+from .history import STEP_MS, await_index, build
 from .rig import Client, agents, own_agent, private_hub, resident_mib
 
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .figures import Figures
-    from .rig import PrivateHub
     from .run import Case
 
 PAGE: Final = 50
 MESSAGE: Final = re.compile(rb'\{"v":\d+,"seq":\d+,"kind":"message","id":"([0-9a-z-]+)"')
 PRIVATE: Final = b'"private":true'
-INDEX_S: Final = 600.0
 SEARCHES: Final = {"a common word": "w1", "two common words": "w1 w3", "a phrase": '"w1 w2"', "a rare word": "w25000"}
 
 
@@ -77,16 +75,6 @@ def _timed(agent: Client, request: Read | Search) -> float:
     if answer["type"] != "page":
         raise RuntimeError(f"the hub answered with {answer}")
     return took
-
-
-def await_index(hub: PrivateHub) -> float:
-    """Seconds until a search sees everything. Raises RuntimeError if it never does."""
-    begun = time.perf_counter()
-    while hub.ask("inspect").get("search_behind"):
-        if time.perf_counter() - begun > INDEX_S:
-            raise RuntimeError(f"the index for searches was not complete after {INDEX_S:g} s")
-        time.sleep(0.05)
-    return time.perf_counter() - begun
 
 
 def catch_up(case: Case) -> Figures:

@@ -47,6 +47,7 @@ LIGHT: Final = 17
 SESSIONS: Final = 3
 RATE: Final = 50.0
 SAMPLE_S: Final = 10.0
+SAMPLES_LEAST: Final = 6  # so that there are quarters of them to compare
 LEAVE_S: Final = 7.0  # then another agent leaves
 AWAY_S: Final = 3.0
 RESTARTS: Final = 10  # in the whole run, if it is long enough; every third is a kill
@@ -331,6 +332,8 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where the hub writes, instead of the temporary directory")
     parser.add_argument("--save", type=Path, default=RESULT, help="where the result goes, instead of beside this file")
     asked = parser.parse_args()
+    if asked.minutes * 60 < SAMPLES_LEAST * SAMPLE_S:
+        parser.error(f"--minutes {asked.minutes:g}: it takes a minute to have something to compare memory with")
     if sys.platform != "linux":
         print("bench.soak: memory and open files of other processes are read from /proc, so it needs Linux")
         return 2

@@ -58,9 +58,11 @@ def test_plots_and_words_are_drawn_from_what_was_measured(tmp_path: Path) -> Non
     document: dict[str, object] = {
         file: {name: curve for _, names in charts for name in names} for file, (_, charts) in PLOTS.items()
     }
-    draw({**document, "about": {"load": "1.0"}}, tmp_path)
+    about = {file: {"load": f"{number}.0"} for number, file in enumerate(PLOTS)}
+    draw({**document, "about": about}, tmp_path)
     written = (tmp_path / "growth.md").read_text()
-    for file in PLOTS:
+    for number, file in enumerate(PLOTS):
+        assert f"({file}.svg)\n\nMeasured: load {number}.0\n" in written
         assert f"({file}.svg)" in written
         assert (tmp_path / f"{file}.svg").read_text().startswith("<svg")
     assert "| deliveries /s | 1.00 | 10.00 | grows linearly |" in written

@@ -120,11 +120,8 @@ class BridgeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        with self.process:  # which closes its pipes and waits for it
+            self.process.kill()
 
     def begin(self, tool: str, **arguments: object) -> None:
         """Call a tool; `answer` gets what it says."""
