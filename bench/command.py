@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import attrs
 from rich.console import Console
 
 from . import compare, live, show, targets
@@ -53,6 +54,7 @@ def measure(
     private ones. With `versus` those that other systems can take part in, with them, and with the hub of 2.0.x at
     `url`; `to_targets` does so with what the targets need, and says which are met. Tables are printed as they are
     complete, and at the end how they stand against the run in the file `before`.
+    As JSON it is one document at the end, with the same conclusions.
     Raises NotARun, before anything is measured, if that holds none; RuntimeError if a system or a client of the bench
     fails, OSError if a file cannot be written."""
     earlier = None if before is None else load(before)
@@ -80,13 +82,19 @@ def measure(
             tables.append(table)
             if not as_json:
                 console.print(show.draw(table))
-    if to_targets and not as_json:
-        console.print(targets.draw(tables))
     run = Run(about=about(systems, below), asked=asked, tables=tuple(tables))
     document = to_document(run)
     if save is not None:
         save.write_text(json.dumps(document, indent=1) + "\n")
+    judged = targets.judge(tables) if to_targets else []
     if as_json:
+        if judged:
+            document["targets"] = [attrs.asdict(one) for one in judged]
+        if earlier is not None:
+            document["compared"] = compare.to_document(earlier, run)
         print(json.dumps(document))
-    elif earlier is not None:
+        return
+    if judged:
+        console.print(targets.draw(judged))
+    if earlier is not None:
         console.print(compare.draw(earlier, run))

@@ -80,6 +80,18 @@ def differences(before: Run, now: Run) -> list[str]:
     return [f"{name}: {old} before, {new} now" for name, (old, new) in {**about, **options}.items() if old != new]
 
 
+def to_document(before: Run, now: Run) -> dict[str, object]:
+    """The same as is drawn, for scripts."""
+    return {
+        "differences": differences(before, now),
+        "figures": [
+            {"scenario": new.scenario, "agents": new.agents, **attrs.asdict(one), "verdict": one.verdict}
+            for old, new in in_common(before, now)
+            for one in changes(old, new)
+        ],
+    }
+
+
 def draw(before: Run, now: Run) -> Group:
     """Everything that can be compared."""
     parts: list[Text | Drawing] = [Text(line, style="yellow") for line in differences(before, now)]

@@ -1,4 +1,6 @@
-"""A run as a JSON document: what `--json` prints and `--save` writes, and `compare` reads again."""
+"""A run as a JSON document: what `--json` prints and `--save` writes, and `compare` reads again.
+
+What was concluded from it is beside it in what `--json` prints, and is left out when it is read."""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = 1
+CONCLUSIONS: Final = ("targets", "compared")
 _CONVERTER: Final = make_converter(forbid_extra_keys=True)
 
 
@@ -31,6 +34,8 @@ def load(path: Path) -> Run:
         document = json.loads(path.read_bytes())
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
             raise NotARun(f"{path} holds no run of this version: make one with `crosschat bench --save {path}`")
+        for name in CONCLUSIONS:
+            document.pop(name, None)
         return _CONVERTER.structure(document, Run)
     except OSError as error:
         raise NotARun(f"{path} cannot be read: {error.strerror or error}") from None

@@ -11,6 +11,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -86,8 +87,15 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--versus", is_flag=True, help="Measure beside it the least that can be done, and other software.")
 @click.option("--url", metavar="URL", help="A hub of CrossChat 2.0.x for --versus, as in ws://127.0.0.1:1234/ws/agent.")
-@click.option("--targets", is_flag=True, help="Measure what the project's targets need, and say which are met.")
-@click.option("--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the run, as JSON.")
+@click.option(
+    "--targets", is_flag=True, help="Measure what the project's targets need, with 50 agents, and say which are met."
+)
+@click.option(
+    "--save",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the run, as JSON.",
+)
 @json_option
 @click.pass_obj
 def bench(
@@ -133,12 +141,14 @@ def bench(
     if unknown:
         where = " with --live" if live else ""
         raise click.UsageError(f"there is no scenario {unknown[0]!r}{where}: use one of {', '.join(known)}")
-    if url is not None and not url.startswith("ws://"):
+    if url is not None and not _is_address(url):
         raise click.UsageError(f"--url {url!r}: write it as ws://127.0.0.1:1234/ws/agent")
-    if live and (versus or targets or url is not None):
-        raise click.UsageError("--live measures your hub alone: leave --versus, --targets and --url out")
+    if live and (versus or targets or url is not None or directory is not None):
+        raise click.UsageError("--live measures your hub alone: leave --versus, --targets, --url and --directory out")
     if targets and scenarios:
         raise click.UsageError("--targets measures what it needs: name no scenario beside it")
+    if save is not None and not os.access(save.parent, os.W_OK):
+        raise click.UsageError(f"--save {save}: nothing can be written to the directory {save.parent}")
     running = _running(home) if live else None
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
@@ -161,6 +171,14 @@ def bench(
         raise Failure(str(error), USAGE) from None
     except (RuntimeError, OSError) as error:
         raise Failure(f"the measurement failed: {error}", FAILED) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "ws" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
 
 
 def _running(home: str | None) -> Home:

@@ -9,10 +9,12 @@ import attrs
 import pytest
 from rich.console import Console
 
+from bench import compare
 from bench.compare import Change, changes, differences, draw, in_common
 from bench.run import Asked, Result, Run, Table
 from bench.run_file import NotARun, load, to_document
 from bench.show import how_good
+from bench.targets import judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +91,20 @@ def test_both_runs_are_shown_side_by_side() -> None:
     assert "better" in text
     assert "1,000" in text
     assert "2,000" in text
+
+
+def test_what_is_concluded_is_in_the_json_and_is_no_part_of_the_run(tmp_path: Path) -> None:
+    before, now = run((1000.0,), (0.5,)), run((2000.0,), (0.5,), rounds=50)
+    compared = json.loads(json.dumps(compare.to_document(before, now)))
+    assert compared["differences"] == ["rounds: 100 before, 50 now"]
+    assert [(one["figure"], one["verdict"]) for one in compared["figures"]] == [
+        ("messages /s", "better"),
+        ("last reader p50 ms", "within the spread"),
+    ]
+    judged = [attrs.asdict(one) for one in judge(now.tables)]
+    assert {one["met"] for one in judged} == {None}
+    (tmp_path / "run.json").write_text(json.dumps({**to_document(now), "compared": compared, "targets": judged}))
+    assert load(tmp_path / "run.json") == now
 
 
 def test_runs_with_nothing_in_common_say_so() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.run import Asked, Result, Table
-from bench.targets import AGENTS, HUB_MESSAGES, SCENARIOS, TARGETS, Seen, plan
+from bench.targets import AGENTS, HUB_MESSAGES, SCENARIOS, judge, plan
 
 
 def table(scenario: str, agents: int = 0, **systems: dict[str, float]) -> Table:
@@ -18,9 +18,7 @@ def table(scenario: str, agents: int = 0, **systems: dict[str, float]) -> Table:
 
 
 def judged(*tables: Table) -> dict[str, bool | None]:
-    seen = Seen(tables)
-    found = [(target.aim, target.judge(seen)) for target in TARGETS]
-    return {aim: None if one is None else one[1] for aim, one in found}
+    return {one.target: one.met for one in judge(tables)}
 
 
 def rates(ours: float) -> Table:
