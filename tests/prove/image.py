@@ -27,7 +27,7 @@ from tests.live.rig import eventually
 from tests.prove.agents import Agent
 from tests.prove.history import History
 from tests.prove.lives import Care, Lives
-from tests.prove.outcome import Outcome
+from tests.prove.outcome import MISSING, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +132,6 @@ def obstacle() -> str | None:
         return "mounting an image needs root"
     for program in ("mkfs.ext4", "mount", "losetup"):
         if shutil.which(program) is None:
-            return f"{program} is missing"
+            return f"{program}{MISSING}"
     found = subprocess.run(["losetup", "--find"], capture_output=True, check=False)
     return None if found.returncode == 0 else "there is no loop device"

@@ -12,6 +12,7 @@ import attrs
 from tests.prove.zygote import Zygote
 
 MOST: Final = " (most)"
+MISSING: Final = " is missing"  # so ends what is said of a program that could be installed
 
 
 def added(one: Counter[str], other: Counter[str]) -> Counter[str]:
