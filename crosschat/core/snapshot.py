@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from cattrs.preconf.json import make_converter
 
-from crosschat.core.addressing import Directory
 from crosschat.core.ledger import Audience
 from crosschat.core.state import Agent, State, Task
 from crosschat.wire import BadgeView
@@ -102,11 +101,10 @@ def load(data: bytes | memoryview) -> State:
         for seq, badges in shape.badges.items()
         if any(attrs.evolve(one, label=None) == open_question for one in badges)
     }
-    state.agents = shape.agents
+    state.put_agents(shape.agents.values())
     state.clears = shape.clears
     state.foreign_ids = shape.foreign_ids
     state.foreign_seqs = {seq: identifier for identifier, seq in shape.foreign_ids.items()}
-    state.directory = Directory({agent.name: agent.id for agent in shape.agents.values()})
     for task in shape.tasks.values():
         state.put_task(task)
     return state

@@ -299,7 +299,7 @@ class State:
 
     def _apply_joined(self, record: AgentJoined) -> None:
         known = self.agents.get(record.agent)
-        self.agents[record.agent] = Agent(
+        agent = Agent(
             id=record.agent,
             name=record.name,
             cwd=record.cwd,
@@ -315,6 +315,11 @@ class State:
             told_upto=known.told_upto if known else 0,
             told_in=known.told_in if known else 0,
         )
+        self.put_agents((agent,))
+
+    def put_agents(self, agents: Iterable[Agent]) -> None:
+        """Enter agents as they are now, and who is called what. For `apply`, and for restoring a state."""
+        self.agents.update((agent.id, agent) for agent in agents)
         self.directory = Directory({agent.name: agent.id for agent in self.agents.values() if not agent.given_up})
 
     def _apply_cursors(self, cursors: Iterable[Seen]) -> None:

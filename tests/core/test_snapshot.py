@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from crosschat.core import snapshot, unread, views
+from crosschat.core.handle import TakeUp
 from crosschat.core.snapshot import UnusableSnapshot
 from crosschat.core.state import State
-from crosschat.model import TaskFilter
+from crosschat.model import THE_SYSTEM, TaskFilter
 from tests.core.world import World
 
 
@@ -38,7 +39,9 @@ def world() -> World:
     """A bit of everything."""
     world = World()
     ada, ben = world.join("ada", session="s1", project="app"), world.join("ben")
-    world.join()
+    earlier = world.join()
+    world.leave(earlier)
+    world.do(THE_SYSTEM, TakeUp(world.join().id, earlier.id))
     world.send(ada, "hello, everybody é☃")
     asked = world.send(ada, "@ben please, and @user: which one?", importance="important")
     world.flag(ada, asked, TaskFilter(agent="ben", working_dir="/srv"))
