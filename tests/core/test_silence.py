@@ -6,7 +6,8 @@ import pytest
 
 from crosschat.bridge.wake import is_silent
 from crosschat.core import snapshot, views
-from crosschat.core.silence import MESSAGES_NAMED, ReportSilence, uninformed
+from crosschat.core.handle import TakeUp
+from crosschat.core.silence import MESSAGES_NAMED, READERS_NAMED, ReportSilence, uninformed
 from crosschat.model import SYSTEM, THE_SYSTEM, Actor, Message
 from tests.core.world import World
 
@@ -37,7 +38,8 @@ def test_the_sender_is_told_once_who_has_not_read_a_message() -> None:
     assert notice.content == f"Not read for more than 10 min:\n{sent} by ben (away), cy (here)"
     assert world.unread_messages(ada) == [notice.id]
     wait(world)
-    assert tell(world) == tell(world, whom=ada) == []
+    assert tell(world, whom=ada) == []
+    assert list(uninformed(world.state, world.presence, world.now, PATIENCE_S)) == []
     assert world.unread_messages(cy) == [sent]
 
 
@@ -98,6 +100,49 @@ def test_many_messages_are_one_notice_and_the_next_comes_after_as_long_again() -
     assert tell(world)[0].content.endswith(f"{later} by ben (here)")
 
 
+def test_what_is_overdue_soon_after_a_notice_waits_for_the_next() -> None:
+    world = World()
+    ada, _ = world.join("ada"), world.join("ben")
+    world.send(ada, "@ben look")
+    wait(world, PATIENCE_S / 2)
+    later = world.send(ada, "@ben and here")
+    wait(world, PATIENCE_S / 2 + 1)
+    assert len(tell(world)) == 1
+    wait(world, PATIENCE_S / 2)
+    assert tell(world) == tell(world, whom=ada) == []
+    wait(world, PATIENCE_S / 2 + 1)
+    assert tell(world)[0].content.endswith(f"{later} by ben (here)")
+
+
+def test_of_many_readers_some_are_named_and_the_rest_counted() -> None:
+    world = World()
+    ada, *_ = (world.join(name) for name in ("ada", *(f"r{number}" for number in range(READERS_NAMED + 1))))
+    world.send(ada, "anybody?")
+    wait(world)
+    assert tell(world)[0].content.endswith(f"r{READERS_NAMED - 1} (here), 1 more")
+
+
+def test_a_short_patience_is_told_in_seconds() -> None:
+    world = World()
+    ada, _ = world.join("ada"), world.join("ben")
+    world.send(ada, "@ben look")
+    wait(world, 31)
+    (notice,) = world.do(THE_SYSTEM, ReportSilence(ada.id, 30.0)).records
+    assert isinstance(notice, Message)
+    assert notice.content.startswith("Not read for more than 30 s:")
+
+
+def test_an_agent_whose_process_goes_on_as_another_is_told_nothing() -> None:
+    world = World()
+    earlier, _ = world.join("old"), world.join("ben")
+    world.leave(earlier)
+    ada = world.join("ada")
+    world.send(ada, "@ben look")
+    world.do(THE_SYSTEM, TakeUp(ada.id, earlier.id))
+    wait(world)
+    assert tell(world) == []
+
+
 def test_who_is_away_is_told_when_it_is_back() -> None:
     world = World()
     ada, _ = world.join("ada", process="p"), world.join("ben")
@@ -122,9 +167,27 @@ def test_a_restart_repeats_nothing(how: str) -> None:
     assert tell(world) == []
 
 
-def test_what_an_agent_writes_about_itself_changes_nothing() -> None:
+def test_nor_does_a_session_that_goes_on_in_another_process() -> None:
     world = World()
-    ada, _ = world.join("ada"), world.join("ben")
-    world.send(ada, "@ben look", metadata={"unreadUpto": 10_000})
-    wait(world)
+    ada, _ = world.join(process="p", session="s"), world.join("ben")
+    world.send(ada, "@ben look")
+    wait(world, PATIENCE_S / 2)
+    later = world.send(ada, "@ben and here")
+    wait(world, PATIENCE_S / 2 + 1)
     assert len(tell(world)) == 1
+    world.leave(ada)
+    assert world.join(process="q", session="s") == ada
+    wait(world, PATIENCE_S / 2)
+    assert tell(world) == []
+    wait(world, PATIENCE_S / 2 + 1)
+    (notice,) = tell(world)
+    assert notice.content.splitlines()[1:] == [f"{later} by ben (here)"]
+
+
+def test_what_an_agent_writes_about_itself_or_another_changes_nothing() -> None:
+    world = World()
+    ada, ben = world.join("ada"), world.join("ben")
+    world.send(ada, "@ben look", metadata={"unreadUpto": 10_000})
+    world.send(ben, "@ada look", metadata={"unreadUpto": 10_000})
+    wait(world)
+    assert sorted(notice.to or () for notice in tell(world)) == sorted([(ada.id,), (ben.id,)])
