@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import re
 from array import array
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 import attrs
 
-from crosschat.journal.format import SEAL_BYTES, START, gone_of, has_more, intact_spans, is_sealed, seq_of
+from crosschat.journal.format import START, gone_of, has_more, intact_spans, is_sealed, seq_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -166,33 +165,20 @@ class Scan:
         return self._whole_lines + 1
 
     def _take(self, lines: list[bytes], position: int) -> int:
-        index = 0
-        while index < len(lines):
-            if not self._open and (run := _plain_run(lines, index, len(self.offsets) + 1)):
-                position = self._take_run(lines[index : index + run], position)
-                index += run
-                continue
-            line = lines[index]
+        offsets, base = self.offsets, self._base
+        for line in lines:
             self.lines += 1
-            if is_sealed(line):
-                seq = self._place(line, position)
-                self._close(line, seq, position + len(line) + 1)
-            else:
+            end = position + len(line) + 1
+            if not is_sealed(line):
                 self._salvage(line, position)
-            position += len(line) + 1
-            index += 1
+            elif line.startswith(_BEGIN % (len(offsets) + 1)):
+                offsets.append(base | position)
+                self._previous = len(offsets)
+                self._close(line, self._previous, end)
+            else:
+                self._close(line, self._place(line, position), end)
+            position = end
         return position
-
-    def _take_run(self, lines: list[bytes], position: int) -> int:
-        """Lines as they should be: the next records, each a whole operation."""
-        place = self._base | position
-        places = array("Q", accumulate((len(line) + 1 for line in lines), initial=place))
-        self.whole = position + places.pop() - place
-        self.offsets += places
-        self.lines += len(lines)
-        self._previous = len(self.offsets)
-        self._whole_lines, self._kept_damages = self.lines, len(self.damages)
-        return self.whole
 
     def _close(self, line: bytes, seq: int | None, end: int) -> None:
         """An operation is whole with the line that has no `more`."""
@@ -259,17 +245,6 @@ class Scan:
             self.damages[-1] = attrs.evolve(last, lines=last.lines + 1)
         else:
             self.damages.append(Damage(self._file, self.lines, reason))
-
-
-def _plain_run(lines: list[bytes], first: int, seq: int) -> int:
-    """How many lines from `first` on are intact, are the records from `seq` on, and each a whole operation."""
-    index = first
-    for index in range(first, len(lines)):
-        line = lines[index]
-        seal = b',"crc":"%08x"}' % crc32(line[:-SEAL_BYTES])
-        if line[-SEAL_BYTES:] != seal or not line.startswith(_BEGIN % (seq + index - first)) or has_more(line):
-            return index - first
-    return len(lines) - first
 
 
 def record_at(data: bytes) -> bytes | None:
