@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,13 @@ PLAIN = Message(
 )  # fmt: skip
 REPLY = Reply(seq=8, id="m8-0abc", ts=1_777_777_777_000, by="a1", content="", source="user", root="m7-0abc", to=())
 CURSOR = Cursor(seq=9, id="r9-0abc", ts=1_777_777_777_000, by="system", agent="a1", upto=7)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "h"
+    open_directory(home, FILES)
+    return home
 
 
 def glance_of(record: AnyRecord) -> Glance | None:
@@ -81,6 +89,58 @@ def test_a_line_that_somebody_else_wrote_is_not_taken_for_what_decoding_refuses(
     line = b'%b,"crc":"%08x"}' % (body, zlib.crc32(body))
     other = decoded(line)
     assert skim([line, line]) in ([None, None], [glance_of(other)] * 2 if other is not None else None)
+
+
+TS = b'"ts":"2026-05-03T03:09:37'
+
+
+@pytest.mark.parametrize(
+    ("record", "was", "forged"),
+    [
+        (PLAIN, b'"seq":7,', b'"seq":07,'),
+        (PLAIN, b'"seq":7,', b'"seq":0,'),
+        (PLAIN, TS, b'"ts":"2026-05-03T03:60:37'),
+        (PLAIN, TS, b'"ts":"2026-05-03T03:09:60'),
+        (PLAIN, TS, b'"ts":"2026-05-03T24:09:37'),
+        (PLAIN, TS, b'"ts":"2026-02-31T03:09:37'),
+        (PLAIN, b"quoted", b"quo\x01ted"),
+        (PLAIN, b"quoted", b"quo\tted"),
+        (PLAIN, b"quoted", b"quo\\xted"),
+        (PLAIN, b"quoted", b"quo\\ud800ted"),
+        (PLAIN, b"quoted", b"quo\xffted"),
+        (PLAIN, b'"cid":"c"', b'"cid":"c\\q"'),
+        (PLAIN, b'"from":"a1"', b'"from":"A1"'),
+        (PLAIN, b'"id":"m7-0abc"', b'"id":"%b"' % (b"m" * 37)),
+        (PLAIN, b'"to":["a2",', b'"to":["a2 ",'),
+        (PLAIN, b'"source":"agent"', b'"source":"agents"'),
+        (PLAIN, b'"importance":"important"', b'"importance":"important","root":"m1-0abc"'),
+        (REPLY, b',"root":"m7-0abc"', b""),
+        (REPLY, b'"root":"m7-0abc"', b'"root":""'),
+        (CURSOR, b'"upto":7', b'"upto":-7'),
+        (CURSOR, b'"upto":7', b'"upto":7.0'),
+        (CURSOR, b'"agent":"a1"', b'"agent":"A1"'),
+    ],
+)
+def test_a_forged_line_says_what_decoding_says_or_nothing(record: AnyRecord, was: bytes, forged: bytes) -> None:
+    """A crc that fits proves nothing: whoever may write the file can make one."""
+    body = encode(record)[:-19]
+    assert body.count(was) == 1
+    body = body.replace(was, forged)
+    line = b'%b,"crc":"%08x"}' % (body, zlib.crc32(body))
+    other = decoded(line)
+    assert skim([line]) in ([None], [glance_of(other)] if other is not None else [None])
+
+
+def test_what_stands_in_the_place_of_another_record_is_not_read_at_a_glance(home: Path) -> None:
+    """The file was changed under the offsets that the start found."""
+    lines = [encode(attrs.evolve(REPLY, seq=seq)) for seq in (1, 2, 3)]
+    path = home / "log" / "000001.jsonl"
+    path.write_bytes(b"".join(lines))
+    log, _ = Log.recover(home, FILES)
+    path = home / "log" / f"{max(int(found.stem) for found in path.parent.iterdir()):06d}.jsonl"
+    path.write_bytes(b"".join((lines[0], lines[2], lines[1])))
+    assert [record.seq for record in log.glances()] == [record.seq for record in log.replay()] == [1]
+    log.close()
 
 
 def lives(random: Random) -> list[AnyRecord]:
