@@ -5,19 +5,23 @@ from __future__ import annotations
 import pytest
 
 from crosschat.core import snapshot, unread, views
-from crosschat.core.handle import TakeUp
+from crosschat.core.handle import BeginEpoch, TakeUp
+from crosschat.core.remembered import Remembered
 from crosschat.core.snapshot import UnusableSnapshot
 from crosschat.core.state import State
-from crosschat.model import THE_SYSTEM, TaskFilter
+from crosschat.limits import LOOP_GUARD_MESSAGES
+from crosschat.model import THE_SYSTEM, Message, TaskFilter
 from tests.core.world import World
 
 
 def everything(state: State) -> dict[str, object]:
     """What can be asked of a state, in comparable form."""
     entries = [state.ledger.get(seq) for seq in range(1, state.head + 1)]
+    ids = [state.message_id(seq) for seq in range(1, state.head + 1)]
     return {
         "head": (state.head, state.epochs, state.cleared_upto, list(state.channel)),
         "entries": entries,
+        "ids": [(identifier, state.message(identifier)) for identifier in ids],
         "threads": [
             (state.threads.seqs(seq), state.threads.circle(seq), state.threads.run(seq), state.threads.place(seq))
             for seq in range(1, state.head + 1)
@@ -49,11 +53,18 @@ def world() -> World:
     world.send(ben, "on it", asked)
     world.mark(ada, None, world.state.head)
     world.resolve(ben, asked, result="done")
+    world.badge(ada, asked, "question", "true", "Which one?")
     left_open = world.send(ben, "@ada another one")
     world.flag(ben, left_open)
     world.claim(ada, left_open)
     world.clear(ben)
     world.leave(ada)
+    world.do(THE_SYSTEM, BeginEpoch("e2"))
+    imported = Message(
+        seq=world.state.head + 1, id="0c-of-another-product", ts=world.now, by="old-cy", content="", source="agent"
+    )
+    world.state.apply(imported)
+    world.records.append(imported)
     return world
 
 
@@ -71,6 +82,24 @@ def test_records_applied_to_a_loaded_snapshot_continue_it(world: World) -> None:
     for record in world.records[half:]:
         continued.apply(record)
     assert everything(continued) == everything(world.state)
+
+
+def test_a_thread_that_the_loop_guard_holds_back_stays_so(world: World) -> None:
+    cy, dan = world.join("cy"), world.join("dan")
+    root = world.send(cy, "@dan begin")
+    for number in range(LOOP_GUARD_MESSAGES + 1):
+        world.send((cy, dan)[number % 2], "and so on", root)
+    assert world.state.threads.guarded
+    assert everything(snapshot.load(snapshot.dump(world.state))) == everything(world.state)
+
+
+def test_which_request_is_forgotten_next_stays_so() -> None:
+    state = State()
+    state.requests = Remembered(3)
+    for seq in range(1, 6):
+        state.requests.add("a", f"c{seq}", "digest", seq)
+    loaded = snapshot.load(snapshot.dump(state))
+    assert [seq for *_, seq in loaded.requests.rows()] == [3, 4, 5]
 
 
 def test_an_empty_state_survives() -> None:

@@ -21,16 +21,19 @@ def test_they_answer_as_lists_would(replies: list[tuple[int, str, set[str]]]) ->
     plain: dict[int, list[int]] = {root: [] for root in range(1, 6)}
     circles: dict[int, set[str]] = {root: set() for root in plain}
     runs = dict.fromkeys(plain, 0)
+    others = [*plain]
     for seq, (root, author, mentions) in enumerate(replies, 6):
         if not author:
             threads.end_run(root)
             runs[root] = 0
+            others.append(seq)
             continue
         threads.add(root, seq, author, tuple(mentions), by_person=author == "user")
         plain[root].append(seq)
         circles[root] |= {author, *mentions}
         runs[root] = 0 if author == "user" else runs[root] + 1
         assert threads.place(seq) == len(plain[root])
+    assert not any(map(threads.place, others))
     for root, seqs in plain.items():
         assert threads.seqs(root) == seqs
         assert [*threads.newest_first(root)] == seqs[::-1]
