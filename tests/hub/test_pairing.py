@@ -651,23 +651,29 @@ async def answers(place: Place, outcomes: list[str], pairing: str, accept: bool,
         outcomes.append(error.code)
 
 
-async def test_of_two_answers_the_first_counts_and_nothing_expires_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def with_one_that_waits(tmp_path: Path) -> tuple[Place, Browser, str]:
+    """A browser that is paired, and the pairing of a second one that waits for its answer."""
     place, first = Place(tmp_path), Browser(PORT, "first")
     await place.pair(first)
     asked = await place.pair(Browser(PORT, "second"))
     assert asked.pairing is not None
+    return place, first, asked.pairing
+
+
+async def test_of_two_answers_the_first_counts_and_nothing_expires_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, first, asked = await with_one_that_waits(tmp_path)
     gate = Gate(place, monkeypatch)
     outcomes: list[str] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(answers, place, outcomes, asked.pairing, True, first.key)
+        nursery.start_soon(answers, place, outcomes, asked, True, first.key)
         await gate.reached.wait()
-        nursery.start_soon(answers, place, outcomes, asked.pairing, False, first.key)
+        nursery.start_soon(answers, place, outcomes, asked, False, first.key)
         await trio.testing.wait_all_tasks_blocked()
         place.now_s = 1e6
         place.pairing.announce_expired()
-        assert place.pairing.table.fate(asked.pairing, place.now_s).fate == "waiting"  # it is not on the disk yet
+        assert place.pairing.table.fate(asked, place.now_s).fate == "waiting"  # it is not on the disk yet
         gate.opened.set()
     assert outcomes == ["done", Code.CONFLICT]
     assert len(place.pairing.views()) == 2
@@ -677,16 +683,13 @@ async def test_of_two_answers_the_first_counts_and_nothing_expires_meanwhile(
 async def test_an_answer_by_a_key_that_was_revoked_while_it_waited_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, first = Place(tmp_path), Browser(PORT, "first")
-    await place.pair(first)
-    asked = await place.pair(Browser(PORT, "second"))
-    assert asked.pairing is not None
+    place, first, asked = await with_one_that_waits(tmp_path)
     gate = Gate(place, monkeypatch)
     outcomes: list[str] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.pairing.revoke, first.key, None)
         await gate.reached.wait()
-        nursery.start_soon(answers, place, outcomes, asked.pairing, True, first.key)
+        nursery.start_soon(answers, place, outcomes, asked, True, first.key)
         await trio.testing.wait_all_tasks_blocked()
         gate.opened.set()
     assert outcomes == [Code.FORBIDDEN]

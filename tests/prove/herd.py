@@ -88,7 +88,10 @@ def _problems(home: Home, found: Started) -> Iterator[str]:
             yield f"the hubs that run are {hubs}, they saw {found.pids}"
         if (holders := _holders_of_lock(home)) != found.pids:
             yield f"the lock is held by {holders}, they saw {found.pids}"
-    lines = [json.loads(line) for line in (home.root / "log" / "000001.jsonl").read_bytes().splitlines()]
+    log = home.root / "log" / "000001.jsonl"
+    lines = [json.loads(line) for line in log.read_bytes().splitlines()] if log.exists() else []
+    if not lines:
+        yield "there is no log"
     if [line["seq"] for line in lines] != list(range(1, len(lines) + 1)):
         yield "the log's numbers are not in order"
 
