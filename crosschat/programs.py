@@ -1,6 +1,6 @@
-"""A program of the user's, run to its end: bounded in time and output, ended by a cancel, with nothing left of it.
+"""A program of the user's, run to its end: bounded in time and in what is read of it, ended by a cancel.
 
-Not for a program that is to go on: what leads a session of its own by then is let go.
+Not for a program that is to go on. What is killed is its process group: what leads a group of its own is let go.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def finish(
     command: Sequence[str], *, environment: Mapping[str, str], timeout_s: float, standard_input: bytes = b""
 ) -> Finished:
     """Run a program in `/` with this on its standard input. Raises OSError or ValueError if it cannot be run, and
-    TooSlowError if it does not end in time; then, and when cancelled, it is killed with all of its session."""
+    TooSlowError if it does not end in time; then, and when cancelled, it is killed with its process group."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(standard_input)  # a file, not a pipe: a program that does not read it does not fail for it
         given.seek(0)

@@ -140,6 +140,7 @@ class Pairing:
             port=self.port,
         )
         async with self._turn:
+            self.announce_expired()
             waiting = self.table.propose(key, self._random(12).hex(), self._clock_s())
             if waiting.fate == "paired":
                 await self._keyring.add(self.table, key, None)
@@ -151,9 +152,13 @@ class Pairing:
     async def fate(self, call: AwaitPairing) -> Paired:
         """How a pairing stands, as soon as that changes or after `FATE_WAIT_S`. Raises Refused. Cancel-safe."""
         with trio.move_on_after(FATE_WAIT_S):
-            while (found := self.table.fate(call.pairing, self._clock_s())).fate == "waiting":
+            while (found := self._fate(call.pairing)).fate == "waiting":
                 await self._news.wait()
         return _answer(found)
+
+    def _fate(self, pairing: str) -> Waiting:
+        self.announce_expired()
+        return self.table.fate(pairing, self._clock_s())
 
     def challenge(self, call: Challenge) -> Challenged:
         """Something to sign. Raises Refused."""

@@ -319,14 +319,22 @@ async def test_a_waiting_page_hears_at_once_what_became_of_it(tmp_path: Path) ->
         await place.pairing.answer(asked.pairing, True, first.key)
 
 
-async def test_a_pairing_that_nobody_answered_is_announced_as_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_look", ["a page", "the browser that waits", "another that pairs"])
+async def test_a_pairing_that_nobody_answered_is_announced_as_over_whoever_looks_first(
+    tmp_path: Path, first_look: str
+) -> None:
     place = Place(tmp_path)
     await place.pair(Browser(PORT, "first"))
-    await place.pair(Browser(PORT, "second"))
+    asked = await place.pair(Browser(PORT, "second"))
+    assert asked.pairing is not None
     place.now_s = 1e6
+    if first_look == "the browser that waits":
+        assert (await place.pairing.fate(pagewire.AwaitPairing(pairing=asked.pairing))).state == "expired"
+    elif first_look == "another that pairs":
+        await place.pair(Browser(PORT, "third"))
     place.pairing.announce_expired()
-    assert place.told.said[-1] == "over"
-    assert place.kinds()[-1] == "pairing_refused"
+    assert place.told.said.count("over") == 1
+    assert place.kinds().count("pairing_refused") == 1
 
 
 async def test_revoking_tells_the_pages_and_holds_after_a_restart(tmp_path: Path) -> None:
