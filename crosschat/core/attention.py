@@ -66,8 +66,8 @@ def _stuck(state: State, presence: Presence, now_ms: int, patience_s: float) -> 
 
 
 def _last_sign_ms(state: State, entry: Entry, task: Task) -> int:
-    repliers = state.repliers(state.root_of(entry).seq, task.target)
-    reply = state.ledger.get(repliers.get(task.claimant or "", 0))
+    replies = state.threads.newest_first(state.root_of(entry).seq)
+    reply = state.ledger.get(next((seq for seq in replies if state.ledger.author(seq) == task.claimant), 0))
     return max(task.claimed_at or 0, reply.at_s * 1000 if reply is not None else 0)
 
 

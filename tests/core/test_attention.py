@@ -70,6 +70,7 @@ def test_a_claimed_task_is_stuck_when_its_claimant_gives_no_sign(begun: bool) ->
     assert look(world) == []
     world.presence.hear(ben.id, now_ms=world.now)  # it asked the hub for something: a sign, too
     wait(world, 1801)
+    world.send(ada, "how is it going?", task)  # a sign of somebody else
     (need,) = needs(world.state, world.presence, world.now, PATIENCE)
     assert (need.kind, need.message, need.name) == ("stuck", task, "ben")
     assert need.since == iso(world.now - 1_801_000)
