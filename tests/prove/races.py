@@ -52,6 +52,7 @@ CONTENDERS: Final = 64
 RACES: Final = 120
 DEATHS: Final = 0.03  # of the batches, and as many between answers
 GRACE_MS: Final = 600_000
+LONGEST_S: Final = 120.0  # a round takes about one
 REPORTED: Final = 10
 
 
@@ -137,8 +138,12 @@ class World:
         for _ in range(LANES):
             lane = self._lane()
             self._want(lane, next(lane))
-        while self._lanes:
-            await self._live()
+        try:
+            with trio.fail_after(LONGEST_S):
+                while self._lanes:
+                    await self._live()
+        except trio.TooSlowError:
+            self._report(f"it hangs: {[(wish.who.id, wish.what) for wish in self._open]} are not answered")
         log = [json.loads(line) for line in self._disk.lines]
         for race in self._races:
             linear.check(race, self._report)
