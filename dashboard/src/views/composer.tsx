@@ -70,13 +70,15 @@ export function Composer({ thread, onSent }: { thread: string | null; onSent?: (
   const complete = (name: string): void => {
     if (mention === null) return;
     const before = `${text.slice(0, mention.start)}@${name} `;
-    setText(before + text.slice(caret).replace(/^ /, ""));
+    const whole = before + text.slice(caret).replace(/^ /, "");
+    setText(whole);
     setPicked(0);
-    requestAnimationFrame(() => {
-      area.current?.focus();
-      area.current?.setSelectionRange(before.length, before.length);
-      setCaret(before.length);
-    });
+    setCaret(before.length);
+    const element = area.current;
+    if (element === null) return;
+    element.value = whole; // at once: the next letter may be typed before the page is drawn again
+    element.focus();
+    element.setSelectionRange(before.length, before.length);
   };
   const send = async (): Promise<void> => {
     if (text.trim() === "" || sending || tooLong) return;
